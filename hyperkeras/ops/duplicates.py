@@ -1,0 +1,55 @@
+"""Which integer tuples are copies of an earlier one."""
+
+import keras
+from keras import ops
+
+from hyperkeras.ops.checks import check_columns, check_size
+
+
+def duplicate_mask(tuples, size):
+    """Marks every copy of a tuple but the first (Bloem 2018, section 3).
+
+    The tuples are sorted by their linear index in the tensor, which is exact: columns are
+    packed into one int64 key while the number of cells stays within 2**63, and into further
+    keys, sorted one after the other, beyond that. No hash, so no false duplicates.
+
+    Args:
+        tuples: Integer tensor of shape `[..., i, c]`, inside the tensor.
+        size: Sequence of c positive integers, the dims of the columns.
+
+    Returns:
+        Boolean tensor of shape `[..., i]`: True where an equal tuple comes earlier among the i.
+    """
+    tuples, size = ops.convert_to_tensor(tuples), check_size(size)
+    check_columns("tuples", tuples.shape, size)
+    keys = linear_keys(tuples, size)
+    order = ops.argsort(keys[-1])  # stable on every backend, so first copies come first
+    for key in reversed(keys[:-1]):
+        order = ops.take_along_axis(order, ops.argsort(_take(key, order)), axis=-1)
+    same = None
+    for key in keys:
+        key = _take(key, order)
+        equal = ops.equal(key[..., 1:], key[..., :-1])
+        same = equal if same is None else ops.logical_and(same, equal)
+    copies = ops.concatenate([ops.zeros_like(order[..., :1], dtype="bool"), same], axis=-1)
+    return _take(copies, ops.argsort(order))
+
+
+def linear_keys(tuples, size):
+    """Row-major linear indices `[..., i]`, as few keys as hold them without overflow."""
+    # JAX has 64-bit integers only where the user asks for them.
+    dtype, limit = ("int32", 2**31) if keras.backend.backend() == "jax" else ("int64", 2**63)
+    keys, cells = [], 1
+    for j, s in enumerate(size):
+        column = ops.cast(tuples[..., j], dtype)
+        if keys and cells * s <= limit:
+            keys[-1] = keys[-1] * s + column
+            cells *= s
+        else:
+            keys.append(column)
+            cells = s
+    return keys
+
+
+def _take(x, order):
+    return ops.take_along_axis(x, order, axis=-1)
