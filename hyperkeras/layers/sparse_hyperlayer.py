@@ -1,6 +1,5 @@
 """The sparse adaptive hyperlayer."""
 
-import math
 
 import keras
 import numpy as np

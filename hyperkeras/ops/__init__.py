@@ -13,9 +13,9 @@ Letters of the sparse hyperlayer's shapes, used throughout:
 
 from hyperkeras.ops.contraction import contract
 from hyperkeras.ops.duplicates import duplicate_mask
-from hyperkeras.ops.weighting import distribute, proportions
 from hyperkeras.ops.sampling import sample_tuples
 from hyperkeras.ops.scaling import scale_means, scale_sigmas
+from hyperkeras.ops.weighting import distribute, proportions
 
 __all__ = [
     "contract",

@@ -6,15 +6,16 @@ from hyperkeras.ops.checks import check_columns, check_size
 from hyperkeras.ops.duplicates import duplicate_mask
 
 EPSILON = 1e-6
-BLOCK = 2**20  # elements of a block of proportions: 4 MB, which stays in a core's cache
+BLOCK = 2**18  # elements of a block of proportions: 1 MB, which stays in a core's cache
 
 
 def proportions(tuples, means, sigmas, size):
     r"""The share of each continuous tuple's value that an integer tuple gets (Bloem 2018, sec. 3).
 
     .. math::
-        q(t \mid k) = \frac{d_t \exp(-\frac12 \sum_r (t_r - \mu_{kr})^2 / (\varepsilon + \sigma_{kr}))}
-                           {\sum_{t'} d_{t'} \exp(\dots)}
+        q(t \mid k) = \frac{d_t\, e_{tk}}{\sum_{t'} d_{t'}\, e_{t'k}}, \qquad
+        e_{tk} = \exp\Big(-\frac12 \sum_r
+            \frac{(t_r - \mu_{kr})^2}{\varepsilon + \sigma_{kr}}\Big)
 
     with ε = 1e-6, and d_t = 0 for each copy of a tuple but the first. Computed as a softmax
     over t, so that no variance, however small, makes the normaliser vanish.

@@ -1,0 +1,1 @@
+"""Dense and published alternatives. Plain Keras: nothing here imports hyperkeras."""

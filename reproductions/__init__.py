@@ -1,0 +1,1 @@
+"""The papers' experiments: one module a task, run by `python -m reproductions`."""

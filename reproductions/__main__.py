@@ -1,0 +1,127 @@
+"""The papers' experiments: baseline against hypernetwork against sparse layer, in one table."""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+RESULTS = Path(__file__).parent / "results"
+HELPERS = {"__main__", "data", "harness", "records", "report"}
+
+
+def tasks():
+    """The names of the modules in this folder that are tasks."""
+    folder = [str(Path(__file__).parent)]
+    return sorted({module.name for module in pkgutil.iter_modules(folder)} - HELPERS)
+
+
+def known(kind, name, names):
+    """`name`, or exit code 2 with the names there are."""
+    if name not in names:
+        print(f"unknown {kind} {name!r}; known: {', '.join(names)}", file=sys.stderr)
+        raise SystemExit(2)
+    return name
+
+
+def load(name):
+    return importlib.import_module(f"reproductions.{known('task', name, tasks())}")
+
+
+def positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
+    return int(text)
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="python -m reproductions", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the tasks, with models, presets and data")
+    run = commands.add_parser(
+        "run", help="train, evaluate and record; resumes, skips what is finished"
+    )
+    run.add_argument("task")
+    run.add_argument("--models", help="some of the preset's models, separated by commas")
+    run.add_argument(
+        "--preset",
+        default="quick",
+        help="smoke: seconds, quick: minutes, full: as in the paper",
+    )
+    run.add_argument("--data", help="another data set than the preset's")
+    run.add_argument("--data-dir", type=Path, help="the folder of prepared or raw data")
+    run.add_argument("--seeds", type=positive, help="how many seeds: 0, 1, …")
+    run.add_argument("--epochs", type=positive, help="instead of the preset's number")
+    run.add_argument("--out", type=Path, help="the folder of the records")
+    report = commands.add_parser("report", help="tables and plots from the records; never trains")
+    report.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
+    return parser.parse_args(arguments)
+
+
+def show_list():
+    for name in tasks():
+        task = load(name)
+        print(f"{name}: {task.__doc__.splitlines()[0]}")
+        for preset, settings in task.PRESETS.items():
+            models = ", ".join(settings.get("models", task.MODELS))
+            print(f"  {preset:<6} {models}; data {settings['data']}, seeds {settings['seeds']}")
+        for data, about in task.DATA.items():
+            print(f"  --data {data}: {about}")
+
+
+def run(options):
+    task = load(options.task)
+    preset = task.PRESETS[known("preset", options.preset, list(task.PRESETS))]
+    choice = list(preset.get("models", task.MODELS))
+    models = options.models.split(",") if options.models else choice
+    for model in models:
+        known("model", model, choice)
+    data = known("data", options.data or preset["data"], list(task.DATA))
+    out = options.out or RESULTS
+    if options.out is None and options.preset == "smoke":
+        out = Path(tempfile.mkdtemp(prefix="reproductions-"))
+
+    from reproductions import harness, report
+
+    folder = out / options.task / options.preset
+    where = folder, options.data_dir, options.seeds, options.epochs
+    failed = harness.run(task, models, options.preset, data, *where)
+    report.show(task, options.preset, out)
+    report.write(map(load, tasks()), out)
+    return 1 if failed else 0
+
+
+def show_report(options):
+    from reproductions import report
+
+    found = [load(name) for name in tasks()]
+    for task in found:
+        for preset in task.PRESETS:
+            report.show(task, preset, options.out)
+    print(report.write(found, options.out))
+
+
+def main(arguments=None):
+    """The exit code: 0, 1 for a failed run or unusable files, 2 for a bad argument."""
+    options = parse(arguments)
+    from reproductions.data import DataError
+    from reproductions.records import RecordError
+
+    try:
+        if options.command == "list":
+            return show_list()
+        return run(options) if options.command == "run" else show_report(options)
+    except (DataError, RecordError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last epoch", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""seed → fit → choose on validation → test once → one JSON record; resumable.
+
+A task is a module of this package, found by its name. Its docstring's first line says what is
+compared; the whole docstring heads its results. It has
+
+* `MODELS`: the names of all models;
+* `METRICS`: {name: "max" or "min"}; the first chooses the weights, all are in the table;
+* `DATA`: {name: what it is};
+* `PRESETS`: {"smoke" | "quick" | "full": settings}; settings hold `data`, `seeds`, `epochs`,
+  `steps` (batches an epoch), `models` where not all belong to the preset, and the task's own;
+* `PUBLISHED`: dicts of `model, metric, value, source`, and where it applies `preset` (else
+  "full"), `notes` (numbers of deviations) and labels; `DEVIATIONS`: texts, numbered from 1;
+* `data(name, config, data_dir)` → an object with `train(seed, epoch)`, batches `(x, y)` that
+  depend on nothing else, and with `valid` and `test`, arrays `(x, y)`;
+* `build(model, config, data)` → a built and compiled Keras model;
+
+and, where it needs them,
+
+* `configurations(model, preset, data)` → dicts to run instead of the preset's settings, and
+  `LABELS`: the configuration keys that tell them apart in tables and file names;
+* `evaluate(network, x, y, config)` → {metric: number} instead of Keras's `evaluate`;
+* `before_epoch(network, epoch, config)`: a schedule; `stop(metrics)`: true where these
+  validation metrics end the training;
+* `generated(network)` → how many weights the network generates for a sample (else 0);
+* `draw(network, data, config, path)`: a small picture of seed 0's chosen weights;
+* `plot(records, path)` instead of learning curves;
+* `measure(model, config, seed)` → {"metrics": {"test": …}, "parameters": … or None} instead of
+  `data`, `build` and training, for what is no training at all.
+
+`seed` sets Keras's global seed before `build`, so layers without a seed of their own follow it.
+After every epoch weights, optimizer, seed generators, best weights and history go to one file,
+`checkpoints/<record>.npz` beside the record, which the finished run removes.
+"""
+
+import contextlib
+import json
+import math
+import os
+import time
+import zipfile
+
+import numpy as np
+
+from reproductions import records
+from reproductions.data import DataError
+
+NOT_CONFIGURATION = ("models", "data", "seeds")
+
+
+def configurations(task, model, preset, data, epochs=None):
+    """What is run for `model`: a list of dicts."""
+    if hasattr(task, "configurations"):
+        found = task.configurations(model, preset, data)
+    else:
+        found = [task.PRESETS[preset]]
+    override = {} if epochs is None else {"epochs": epochs}
+    kept = [
+        {k: v for k, v in one.items() if k not in NOT_CONFIGURATION} | override for one in found
+    ]
+    return json.loads(json.dumps(kept))  # as a record gives it back: tuples become lists
+
+
+def run(task, models, preset, data_name, folder, data_dir=None, seeds=None, epochs=None):
+    """Run what has no finished record of this configuration in `folder`; the number of failures."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    name, failed = task.__name__.rpartition(".")[2], 0
+    todo = [
+        dict(task=name, model=model, preset=preset, data=data_name, seed=seed, config=config)
+        for model in models
+        for config in configurations(task, model, preset, data_name, epochs)
+        for seed in range(seeds or task.PRESETS[preset]["seeds"])
+    ]
+    paths = [folder / records.file_name(task, one) for one in todo]
+    pending = [(one, path) for one, path in zip(todo, paths, strict=True) if not _done(one, path)]
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeRemainingColumn(),
+    ) as progress:
+        epochs_of = [one["config"].get("epochs", 1) for one, _ in pending]
+        bar = progress.add_task(name, total=sum(epochs_of))
+        for i, (one, path) in enumerate(pending):
+            title, past = path.stem.replace("-", " "), sum(epochs_of[:i])
+            progress.update(bar, description=title, completed=past)
+
+            def advance(count, past=past):
+                progress.update(bar, completed=past + count)
+
+            record = one | _run(task, one, path, data_dir, advance)
+            record["command"] = records.command(one, epochs, data_dir)
+            records.write(path, record)
+            failed += record["status"] == "failed"
+            progress.console.print(f"{title}: {_summary(record)}", markup=False, highlight=False)
+            advance(epochs_of[i])
+    return failed
+
+
+def _done(one, path):
+    """Whether there is a finished record of this very run; says so."""
+    if not path.exists():
+        return False
+    record = records.read(path)
+    done = record["status"] == "finished" and all(record[key] == one[key] for key in one)
+    if done:
+        print(f"{path.stem.replace('-', ' ')}: finished before, skipped")
+    return done
+
+
+def _summary(record):
+    if record["status"] == "failed":
+        return f"failed: {record['error']}"
+    found = record["metrics"]["test"].items()
+    figures = ", ".join(f"{key} {value:.4g}" for key, value in found if value is not None)
+    return f"{figures}, {record['seconds']:.0f} s"
+
+
+def _run(task, one, path, data_dir, advance):
+    """The rest of the record of the run `one`."""
+    data = None
+    if not hasattr(task, "measure"):
+        data = task.data(one["data"], one["config"], data_dir)  # fails at once where it is missing
+    found = records.environment()
+    try:
+        if data is None:
+            start = time.perf_counter()
+            found |= task.measure(one["model"], one["config"], one["seed"])
+            found["seconds"] = round(time.perf_counter() - start, 1)
+        else:
+            found |= _fit(task, one, data, path, advance)
+        return found | {"status": "finished"}
+    except (records.RecordError, DataError):
+        raise
+    except Exception as error:
+        return found | {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+def _fit(task, one, data, path, advance):
+    import keras
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(one["seed"])
+    network = task.build(one["model"], one["config"], data)
+    checkpoint = path.parent / "checkpoints" / f"{path.stem}.npz"
+    metrics, seconds = train(task, one, network, data, checkpoint, advance)
+    if one["seed"] == 0 and hasattr(task, "draw"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        task.draw(network, data, one["config"], path.with_suffix(".png"))
+    checkpoint.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other runs' checkpoints are there
+        checkpoint.parent.rmdir()
+    parameters = {
+        "trainable": sum(math.prod(weight.shape) for weight in network.trainable_weights),
+        "generated": task.generated(network) if hasattr(task, "generated") else 0,
+    }
+    return {"metrics": metrics, "seconds": round(seconds, 1), "parameters": parameters}
+
+
+def train(task, one, network, data, checkpoint, advance):
+    """Fit by epochs and leave the weights in `network` that were best on validation; test those."""
+    import keras
+
+    config, (monitor, direction) = one["config"], next(iter(task.METRICS.items()))
+    steps, sign = config["steps"], {"max": 1, "min": -1}[direction]
+    network.optimizer.build(network.trainable_variables)
+    progress = {"epoch": 0, "seconds": 0.0, "curve": [], "best": None, "ended": False}
+    best = []
+    if checkpoint.exists():
+        progress, best = _restore(checkpoint, one, network) or (progress, best)
+
+    def evaluate(x, y):
+        if hasattr(task, "evaluate"):
+            found = task.evaluate(network, x, y, config)
+        else:
+            found = network.evaluate(x, y, batch_size=250, verbose=0, return_dict=True)
+        return {key: float(found[key]) for key in task.METRICS}
+
+    while progress["epoch"] < config["epochs"] and not progress["ended"]:
+        start, epoch = time.perf_counter(), progress["epoch"]
+        if hasattr(task, "before_epoch"):
+            task.before_epoch(network, epoch, config)
+
+        def count(batch, logs, epoch=epoch):
+            advance(epoch + (batch + 1) / steps)
+
+        history = network.fit(
+            data.train(one["seed"], epoch),
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count)],
+        ).history
+        valid = evaluate(*data.valid)
+        if not np.isfinite([*history["loss"], *valid.values()]).all():
+            raise FloatingPointError(f"epoch {epoch + 1}: loss {history['loss'][0]}, {valid}")
+        progress["curve"].append(valid[monitor])
+        if not best or sign * valid[monitor] > sign * progress["best"][monitor]:
+            progress["best"] = valid | {"epoch": epoch + 1}
+            best = [variable.numpy() for variable in network.variables]
+        progress["epoch"] += 1
+        progress["ended"] = hasattr(task, "stop") and bool(task.stop(valid))
+        progress["seconds"] += time.perf_counter() - start
+        _save(checkpoint, one, network, progress, best)
+    for variable, value in zip(network.variables, best, strict=True):
+        variable.assign(value)
+    valid = progress["best"] | {"curve": progress["curve"]}
+    return {"valid": valid, "test": evaluate(*data.test)}, progress["seconds"]
+
+
+def _state(network):
+    """Weights, states of seed generators, and the optimizer's variables."""
+    return [*network.variables, *network.optimizer.variables]
+
+
+def _save(path, one, network, progress, best):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"state{i}": variable.numpy() for i, variable in enumerate(_state(network))}
+    arrays |= {f"best{i}": value for i, value in enumerate(best)}
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
+        np.savez(file, meta=np.array(json.dumps([one, progress])), **arrays)
+    os.replace(temporary, path)
+
+
+def _restore(path, one, network):
+    """Bring the network to its last epoch's end; progress and best weights, None if not `one`'s."""
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            before, progress = json.loads(str(file["meta"]))
+            if before != one:
+                return None
+            state = [file[f"state{i}"] for i in range(len(_state(network)))]
+            best = [file[f"best{i}"] for i in range(len(network.variables))]
+        for variable, value in zip(_state(network), state, strict=True):
+            variable.assign(value)
+        return progress, best
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise records.RecordError(
+            f"the checkpoint {path} cannot be used ({error}); delete it to start its run anew"
+        ) from error

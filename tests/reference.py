@@ -1,0 +1,158 @@
+"""The sparse hyperlayer's equations in NumPy, float64, loops and all: nothing to go wrong."""
+
+import itertools
+
+import numpy as np
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, "float64")))
+
+
+def softplus(x):
+    return np.logaddexp(0, np.asarray(x, "float64"))
+
+
+def scale_means(raw, size, method="sigmoid"):
+    last = np.array(size) - 1.0
+    return sigmoid(raw) * last if method == "sigmoid" else np.clip(raw, 0, last)
+
+
+def scale_sigmas(raw, size, min_sigma=0.0):
+    return (softplus(np.asarray(raw) + 2) + min_sigma)[..., None] * np.array(size, "float64")
+
+
+def neighbours(mean):
+    """The 2**c floor/ceil tuples of one mean [c]."""
+    ends = [(int(np.floor(m)), int(np.ceil(m))) for m in mean]
+    return np.array(list(itertools.product(*ends)))
+
+
+def duplicate_mask(tuples):
+    """tuples [i, c] -> bool [i]."""
+    seen, mask = set(), []
+    for t in map(tuple, np.asarray(tuples).tolist()):
+        mask.append(t in seen)
+        seen.add(t)
+    return np.array(mask)
+
+
+def proportions(tuples, means, sigmas):
+    """tuples [i, c], means and sigmas [k, c] -> [i, k]."""
+    tuples, means, sigmas = (np.asarray(a, "float64") for a in (tuples, means, sigmas))
+    exponent = -0.5 * ((tuples[:, None] - means) ** 2 / (1e-6 + sigmas)).sum(-1)
+    exponent -= exponent.max(0)  # the normaliser divides it out again
+    q = np.exp(exponent) * ~duplicate_mask(tuples)[:, None]
+    return q / q.sum(0)
+
+
+def dense(tuples, values, shape):
+    """The weight tensor itself."""
+    w = np.zeros(shape)
+    for t, v in zip(np.asarray(tuples), np.asarray(values, "float64"), strict=True):
+        w[tuple(t)] += v
+    return w
+
+
+def contract(tuples, values, x, target_shape):
+    """tuples [b, i, r], values [b, i], x [b, *inputs, *carried] -> [b, *target, *carried]."""
+    x = np.asarray(x, "float64")
+    n = np.asarray(tuples).shape[-1] - len(target_shape)
+    shape = (*target_shape, *x.shape[1 : 1 + n])
+    rows = [
+        np.tensordot(dense(t, v, shape), one, axes=n)
+        for t, v, one in zip(tuples, values, x, strict=True)
+    ]
+    return np.stack(rows)
+
+
+def box_grid(box, shape):
+    """(vmin, vmax, hmin, hmax) and (rows, columns) -> means [rows * columns, 2]."""
+    top, bottom, left, right = box
+    rows, columns = shape
+    return np.array(
+        [
+            (top + i / rows * (bottom - top), left + j / columns * (right - left))
+            for i in range(rows)
+            for j in range(columns)
+        ]
+    )
+
+
+def source(layer, x):
+    """(means, sigmas, values) of a source of the library without a network, from its weights."""
+    kind = type(layer).__name__
+    w = {v.name: np.asarray(v.value, "float64") for v in layer.weights}
+    x = np.asarray(x, "float64")
+    b, size = len(x), layer.size
+    if kind == "FreeSource":
+        raw_means, raw_sigmas = w["means"][None], w["sigmas"][None]
+        values = w.get("values", np.ones(layer.num_tuples))[None]
+        raw_means, raw_sigmas, values = (
+            np.repeat(a, b, axis=0) for a in (raw_means, raw_sigmas, values)
+        )
+    else:
+        raw = x.reshape(b, -1) @ w["kernel"]
+    if kind == "DenseSource":
+        c = len(size)
+        raw = raw.reshape(b, layer.num_tuples, -1)
+        raw_means, raw_sigmas = raw[..., :c] + w["means"], raw[..., c] + w["sigmas"]
+        values = raw[..., c + 1] + w["values"] if "values" in w else np.ones(raw.shape[:2])
+    if kind == "TopKSource":
+        scores = raw + w["scores"]
+        index = np.argsort(-np.abs(scores), axis=1)[:, : layer.num_tuples]
+        means = np.stack(np.unravel_index(index, size), axis=-1).astype("float64")
+        return means, np.zeros(means.shape), np.take_along_axis(scores, index, axis=1)
+    if kind in ("BoxSource", "AffineSource"):
+        place = _boxes if kind == "BoxSource" else _affine_grids
+        means = place(raw.reshape(b, layer.num_glimpses, -1), size, layer.grid_shape)
+        sigmas = scale_sigmas(w["sigmas"], size, layer.min_sigma) * layer.sigma_scale
+        sigmas = np.repeat(sigmas, np.prod(layer.grid_shape), axis=0)
+        return means, np.broadcast_to(sigmas, means.shape), np.ones(means.shape[:2])
+    sigmas = scale_sigmas(raw_sigmas, size, layer.min_sigma) * layer.sigma_scale
+    return scale_means(raw_means, size), sigmas, values
+
+
+def _boxes(raw, size, shape):
+    scale = np.array([size[0], size[0], size[1], size[1]]) - 1
+    boxes = sigmoid(raw + np.array([-1, 1, -1, 1])) * scale
+    return np.stack([np.concatenate([box_grid(one, shape) for one in row]) for row in boxes])
+
+
+def _affine_grids(raw, size, shape):
+    matrices = raw.reshape(*raw.shape[:2], 2, 3) + np.array([[0.5, 0, 0], [0, 0.5, 0]])
+    means = []
+    for row in matrices:
+        points = [
+            matrix @ (u, v, 1)
+            for matrix in row
+            for u in np.linspace(-1, 1, shape[0])
+            for v in np.linspace(-1, 1, shape[1])
+        ]
+        means.append((np.array(points) + 1) / 2 * (np.array(size) - 1))
+    return np.clip(np.stack(means), 0, np.array(size) - 1)
+
+
+def layer_output(layer, x, training):
+    """What a SparseHyperlayer gives, in training without drawn samples, from its weights."""
+    means, sigmas, values = source(layer.source, x)
+    r, k = len(layer.full_size), means.shape[1]
+    columns = list(range(r)) if layer.learned_columns is None else list(layer.learned_columns)
+    template = np.zeros((k, r)) if layer.template is None else layer.template
+    mu, sigma = np.empty((len(x), k, r)), np.zeros((len(x), k, r))
+    mu[:] = template
+    mu[..., columns], sigma[..., columns] = means, sigmas
+    weights = []
+    for m, s, v in zip(mu, sigma, values, strict=True):
+        if not training:
+            weights.append(dense(np.round(m).astype(int), v, layer.full_size))
+            continue
+        chunk, w = layer.chunk_size or k, np.zeros(layer.full_size)
+        for a in range(0, k, chunk):
+            here = slice(a, a + chunk)
+            tuples = np.concatenate([neighbours(one) for one in m[here]])
+            w += dense(tuples, proportions(tuples, m[here], s[here]) @ v[here], layer.full_size)
+        weights.append(w)
+    n = r - len(layer.target_shape)
+    y = np.stack([np.tensordot(w, one, axes=n) for w, one in zip(weights, x, strict=True)])
+    return y if layer.bias is None else y + np.asarray(layer.bias.value, "float64")

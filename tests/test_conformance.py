@@ -1,0 +1,180 @@
+"""Every layer of the catalogue, through every test that a Keras layer must pass."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from catalogue import ABSTRACT, CASES, NO_SAMPLING
+
+from hyperkeras import layers
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+LOAD_AND_SAVE_AGAIN = """
+import json, sys
+import keras, numpy as np
+import hyperkeras
+for name in json.loads(sys.argv[2]):
+    model = keras.models.load_model(f"{sys.argv[1]}/{name}.keras")
+    x = np.load(f"{sys.argv[1]}/{name}.x.npy")
+    np.save(f"{sys.argv[1]}/{name}.y.npy", model(x))
+    model.save(f"{sys.argv[1]}/{name}.again.keras")
+"""
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def policy():
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
+def sources(layer):
+    return [layer, layer.source]
+
+
+def test_every_public_layer_is_in_the_catalogue():
+    covered = {name for case in CASES for name in case.covers}
+    assert set(layers.__all__) == covered | ABSTRACT
+
+
+@cases
+@pytest.mark.parametrize("training", [False, True])
+def test_values_equal_the_reference(case, training, policy):
+    policy("float64")
+    layer, x = case.make(NO_SAMPLING), case.input(dtype="float64")
+    y = layer(x, training=training)
+    assert y.dtype == "float64"
+    np.testing.assert_allclose(y, reference.layer_output(layer, x, training), atol=1e-10)
+
+
+@cases
+def test_shapes_and_parameter_count(case):
+    layer, x = case.make(), case.input()
+    assert layer(x).shape == layer.compute_output_shape(x.shape) == (3, *case.output_shape)
+    assert layer.count_params() == case.parameters
+    symbolic = case.make()(keras.Input(case.input_shape))
+    assert symbolic.shape == (None, *case.output_shape)
+
+
+@cases
+def test_batches_of_one_and_of_unknown_size(case):
+    layer, x = case.make(), case.input()
+    whole = layer(x)
+    unknown = tf.function(layer, input_signature=[tf.TensorSpec((None, *case.input_shape))])
+    np.testing.assert_allclose(unknown(x), whole, atol=1e-6)
+    np.testing.assert_allclose(layer(x[:1]), whole[:1], atol=1e-6)
+    assert np.isfinite(layer(x[:1], training=True)).all()
+
+
+@cases
+@pytest.mark.parametrize("training", [False, True])
+def test_eager_graph_and_xla_agree(case, training):
+    layer, x = case.make(NO_SAMPLING), tf.constant(case.input())
+    eager = layer(x, training=training)
+    for jit in (False, True):
+        compiled = tf.function(lambda x: layer(x, training=training), jit_compile=jit)
+        np.testing.assert_allclose(compiled(x), eager, atol=1e-5)
+
+
+@cases
+def test_trains_under_xla_as_in_the_graph(case):
+    layer, x = case.make(NO_SAMPLING), tf.constant(case.input())
+    layer.build(x.shape)
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(loss, layer.trainable_weights)
+
+    graph = tf.function(gradients)(x)
+    xla = tf.function(gradients, jit_compile=True)(x)
+    for a, b in zip(graph, xla, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@cases
+def test_every_weight_gets_a_gradient(case):
+    layer, x = case.make(), case.input(batch=8)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x, training=True) ** 2)
+    for weight, gradient in zip(
+        layer.trainable_weights, tape.gradient(loss, layer.trainable_weights), strict=True
+    ):
+        assert np.isfinite(gradient).all(), weight.path
+        assert np.any(gradient), weight.path
+
+
+@cases
+def test_same_seed_same_numbers(case):
+    outputs = []
+    for _ in range(2):
+        keras.utils.set_random_seed(7)
+        layer = case.make()
+        outputs.append([np.array(layer(case.input(), training=True)) for _ in range(2)])
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    if "TopKSource" not in case.covers:  # which draws nothing that counts
+        assert np.any(outputs[0][0] != outputs[0][1])  # and each call draws anew
+
+
+@cases
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_mixed_precision(case, half, policy):
+    policy(f"mixed_{half}")
+    layer, x = case.make(), case.input()
+    for training in (False, True):
+        y = layer(x, training=training)
+        assert y.dtype == half
+        assert np.isfinite(np.array(y, "float32")).all()
+    assert {w.dtype for w in layer.trainable_weights} == {"float32"}
+    assert layer.source(x)[0].dtype == "float32"  # half precision can't hold an index
+
+
+@cases
+def test_config_names_the_arguments_of_init(case):
+    for layer in sources(case.make()):
+        base = set(keras.layers.Layer().get_config())
+        arguments = set(inspect.signature(type(layer)).parameters) - {"kwargs"}
+        assert set(layer.get_config()) - base == arguments
+        json.dumps(layer.get_config())
+        twin = type(layer).from_config(layer.get_config())
+        assert twin.get_config() == layer.get_config()
+
+
+@cases
+def test_clones(case):
+    model = keras.Sequential([keras.Input(case.input_shape), case.make()])
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    np.testing.assert_allclose(twin(case.input()), model(case.input()), atol=1e-6)
+
+
+def test_saves_and_loads_in_a_fresh_process(tmp_path):
+    expected = {}
+    for case in CASES:
+        model = keras.Sequential([keras.Input(case.input_shape), case.make()])
+        model.compile("adam", "mse")
+        x = case.input()
+        model.fit(x, np.zeros((3, *case.output_shape)), verbose=0)  # weights have left their start
+        expected[case.name] = np.array(model(x))
+        np.save(tmp_path / f"{case.name}.x.npy", x)
+        model.save(tmp_path / f"{case.name}.keras")
+    subprocess.run(
+        [sys.executable, "-c", LOAD_AND_SAVE_AGAIN, str(tmp_path), json.dumps(list(expected))],
+        check=True,
+    )
+    for case in CASES:
+        loaded = np.load(tmp_path / f"{case.name}.y.npy")
+        np.testing.assert_allclose(loaded, expected[case.name], atol=1e-6, err_msg=case.name)
+        again = keras.models.load_model(tmp_path / f"{case.name}.again.keras")
+        np.testing.assert_allclose(again(case.input()), expected[case.name], atol=1e-6)

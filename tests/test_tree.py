@@ -1,0 +1,270 @@
+"""What the tree promises: imports, packaging, version, registrations, documentation."""
+
+import ast
+import configparser
+import fnmatch
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import keras
+import pytest
+
+import hyperkeras
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("hyperkeras", "baselines", "reproductions")
+CODE = sorted(path for part in PARTS for path in ROOT.glob(f"{part}/**/*.py"))
+LIBRARY = [p for p in CODE if p.is_relative_to(ROOT / "hyperkeras")]
+
+# What each part may import of this project besides itself. A module belongs to the longest name
+# that begins its own.
+HELPERS = ("hyperkeras.ops", "hyperkeras.initializers", "hyperkeras.regularizers")
+MAY_IMPORT = {
+    "hyperkeras.ops": (),
+    "hyperkeras.initializers": ("hyperkeras.ops",),
+    "hyperkeras.regularizers": ("hyperkeras.ops",),
+    "hyperkeras.layers": HELPERS,
+    "hyperkeras.models": (*HELPERS, "hyperkeras.layers"),
+    "hyperkeras": (*HELPERS, "hyperkeras.layers", "hyperkeras.models"),
+    "baselines": (),
+    "reproductions": ("hyperkeras", "baselines"),
+}
+BACKENDS = ("jax", "tensorflow", "torch")
+
+
+def within(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+def part_of(name):
+    return max((p for p in (*MAY_IMPORT, "tests") if within(name, p)), key=len, default=None)
+
+
+def module_name(path):
+    """Dotted name of the module at `path`, relative to the root."""
+    parts = Path(path).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(source, path):
+    """Yields (line, dotted name, whether inside a function) for all that `source` imports."""
+    package = module_name(path).split(".")
+    if Path(path).name != "__init__.py":
+        package = package[:-1]
+
+    def walk(node, lazy):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield child.lineno, alias.name, lazy
+            elif isinstance(child, ast.ImportFrom):
+                base = package[: len(package) - child.level + 1] if child.level else []
+                base = [*base, *([child.module] if child.module else [])]
+                for alias in child.names:
+                    yield child.lineno, ".".join([*base, alias.name]), lazy
+            elif isinstance(child, ast.Call) and child.args:
+                called = ast.unparse(child.func)
+                if called in ("importlib.import_module", "import_module", "__import__"):
+                    if isinstance(child.args[0], ast.Constant):
+                        yield child.lineno, child.args[0].value, lazy
+            elif isinstance(child, ast.Attribute) and ast.unparse(child) == "keras.src":
+                yield child.lineno, "keras.src", lazy
+            function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            yield from walk(child, lazy or function)
+
+    yield from walk(ast.parse(source), False)
+
+
+def faults(source, path):
+    """Imports in `source`, standing at `path`, that break the tree's rules."""
+    here = part_of(module_name(path))
+    found = []
+    for line, name, lazy in imports(source, path):
+        there, top = part_of(name), name.split(".")[0]
+        why = None
+        if there not in (None, here) and not any(within(there, p) for p in MAY_IMPORT[here]):
+            why = f"{here} may not import {there}"
+        elif within(name, "keras.src"):
+            why = "keras.src is private to Keras"
+        elif top in BACKENDS and here == "reproductions" and not lazy:
+            why = "reproductions import a backend inside functions"
+        elif top in BACKENDS and here != "reproductions" and top not in Path(path).stem:
+            why = f"{top} is imported only by files with {top} in their name"
+        if why:
+            found.append(f"{path}:{line}: imports {name}: {why}")
+    return found
+
+
+@pytest.mark.parametrize("path", [str(p.relative_to(ROOT)) for p in CODE])
+def test_imports_go_one_way(path):
+    assert faults((ROOT / path).read_text(), path) == []
+
+
+@pytest.mark.parametrize(
+    "path, source",
+    [
+        ("hyperkeras/ops/a.py", "from hyperkeras.layers import Glimpse"),
+        ("hyperkeras/ops/a.py", "from hyperkeras import layers"),
+        ("hyperkeras/ops/a.py", "from ..layers.glimpse import Glimpse"),
+        ("hyperkeras/ops/__init__.py", "from .. import layers"),
+        ("hyperkeras/ops/a.py", "def f():\n    import hyperkeras.layers"),
+        ("hyperkeras/ops/a.py", "import hyperkeras"),
+        ("hyperkeras/ops/a.py", "import importlib\nimportlib.import_module('hyperkeras.layers')"),
+        ("hyperkeras/initializers.py", "from hyperkeras import layers"),
+        ("hyperkeras/layers/a.py", "from hyperkeras.models import Hypernetwork"),
+        ("hyperkeras/layers/a.py", "import reproductions.harness"),
+        ("hyperkeras/layers/a.py", "from baselines import cnn"),
+        ("hyperkeras/layers/a.py", "from tests import reference"),
+        ("hyperkeras/layers/a.py", "import tensorflow as tf"),
+        ("hyperkeras/layers/a.py", "def f():\n    from tensorflow import sparse"),
+        ("hyperkeras/layers/a.py", "from keras.src import backend"),
+        ("hyperkeras/layers/a.py", "from keras import src"),
+        ("hyperkeras/layers/a.py", "import keras\nkeras.src.layers.Dense"),
+        ("baselines/a.py", "import hyperkeras"),
+        ("baselines/a.py", "from hyperkeras.ops import contract"),
+        ("baselines/a.py", "import tensorflow"),
+        ("baselines/a.py", "import reproductions"),
+        ("reproductions/a.py", "import tensorflow as tf"),
+        ("reproductions/a.py", "from keras.src import ops"),
+    ],
+)
+def test_a_forbidden_import_is_caught(path, source):
+    assert len(faults(source, path)) == 1
+
+
+@pytest.mark.parametrize(
+    "path, source",
+    [
+        ("hyperkeras/__init__.py", "from hyperkeras import layers, ops"),
+        ("hyperkeras/ops/a.py", "from hyperkeras.ops.b import c"),
+        ("hyperkeras/ops/contract_tensorflow.py", "import tensorflow as tf"),
+        ("hyperkeras/layers/a.py", "from keras import ops\nfrom hyperkeras import ops as hops"),
+        ("baselines/a.py", "import keras\nfrom baselines.b import c"),
+        ("reproductions/a.py", "from baselines import b\nfrom hyperkeras import layers"),
+        ("reproductions/a.py", "def f():\n    import tensorflow as tf"),
+    ],
+)
+def test_an_allowed_import_passes(path, source):
+    assert faults(source, path) == []
+
+
+def test_every_library_module_has_its_place():
+    for path in LIBRARY:
+        name = module_name(path.relative_to(ROOT))
+        assert name == "hyperkeras" or part_of(name) != "hyperkeras", f"{name} not in MAY_IMPORT"
+
+
+# Packaging and version
+
+
+def test_only_hyperkeras_is_packaged():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["options"]["packages"] == "find:"
+    patterns = config["options.packages.find"]["include"].split()
+    folders = {p.parent.name for p in ROOT.glob("*/*.py")} | {"hyperkeras"}
+    packaged = {f for f in folders if any(fnmatch.fnmatch(f, p) for p in patterns)}
+    assert packaged == {"hyperkeras"}
+    for path in LIBRARY:
+        assert (path.parent / "__init__.py").exists(), f"{path.parent} would not be packaged"
+
+
+def test_the_version_is_the_same_everywhere():
+    tree = ast.parse((ROOT / "hyperkeras/__init__.py").read_text())
+    literals = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
+    ]
+    assert literals == [hyperkeras.__version__]
+    changelog = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert changelog[1] == citation[1] == hyperkeras.__version__
+
+
+# Public names
+
+MODULES = [importlib.import_module(module_name(p.relative_to(ROOT))) for p in LIBRARY]
+WITH_ALL = [m for m in MODULES if hasattr(m, "__all__")]
+PUBLIC = [
+    (module.__name__, name)
+    for module in WITH_ALL
+    if module.__name__.count(".") == 1
+    for name in module.__all__
+]
+
+
+def is_public(module, name, value):
+    """Whether `value`, found as `module.name`, is a name that the library means to offer."""
+    if name.startswith("_") or inspect.ismodule(value):
+        return False
+    return getattr(value, "__module__", "").startswith(module.__name__)
+
+
+@pytest.mark.parametrize("module", WITH_ALL, ids=lambda m: m.__name__)
+def test_all_is_sorted_and_true(module):
+    assert list(module.__all__) == sorted(set(module.__all__))
+    missing = [name for name in module.__all__ if not hasattr(module, name)]
+    assert missing == []
+    if hasattr(module, "__path__"):
+        public = {name for name, value in vars(module).items() if is_public(module, name, value)}
+        assert public <= set(module.__all__)
+
+
+def test_packages_list_their_names():
+    packages = {m.__name__ for m in MODULES if hasattr(m, "__path__")}
+    assert packages <= {m.__name__ for m in WITH_ALL}
+
+
+@pytest.mark.parametrize("name", hyperkeras.layers.__all__)
+def test_layers_are_registered(name):
+    cls = getattr(hyperkeras.layers, name)
+    assert issubclass(cls, keras.layers.Layer)
+    if cls.call is keras.layers.Layer.call:
+        return  # a base to derive from: it can't run, so it is never saved
+    assert keras.saving.get_registered_name(cls) == f"hyperkeras>{name}"
+    assert keras.saving.get_registered_object(f"hyperkeras>{name}") is cls
+
+
+def test_layers_stand_one_public_class_a_file():
+    seen = set()
+    for path in sorted((ROOT / "hyperkeras/layers").glob("*.py")):
+        body = ast.parse(path.read_text()).body
+        classes = [n.name for n in body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+        assert len(classes) <= 1, f"{path.name} has {classes}"
+        seen.update(classes)
+    assert seen >= set(hyperkeras.layers.__all__)
+
+
+@pytest.mark.parametrize("module, name", PUBLIC)
+def test_public_names_are_documented(module, name):
+    value = getattr(importlib.import_module(module), name)
+    assert vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
+    pages = (ROOT / "docs/api.md").read_text() + (ROOT / "docs/equations.md").read_text()
+    assert re.search(rf"\b{re.escape(module)}\.{name}\b", pages)
+
+
+# Documentation
+
+
+def test_documented_names_exist():
+    pages = (ROOT / "docs/api.md").read_text() + (ROOT / "docs/equations.md").read_text()
+    for module, name in re.findall(r"\b(hyperkeras\.\w+)\.(\w+)", pages):
+        assert hasattr(importlib.import_module(module), name), f"no {module}.{name}"
+
+
+def test_tests_named_in_the_equations_exist():
+    page = (ROOT / "docs/equations.md").read_text()
+    named = re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", page)
+    assert named
+    for path, function in named:
+        assert f"def {function}" in (ROOT / path).read_text(), f"no {path}::{function}"
+
+
+def test_the_readme_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    shorter = example.replace("64_000", "640")
+    assert shorter != example
+    exec(shorter, {})
