@@ -11,7 +11,7 @@ import numpy as np
 
 MODELS = ("dense", "sparse_fixed", "sparse_free", "sparse_adaptive")
 METRICS = {"mse": "min", "solved": "max"}
-LABELS = ("size",)
+LABELS = ("size", "values")
 DATA = {"normal": "vectors of normal numbers, made as they are needed"}
 SAMPLES = dict(global_samples=16, local_samples=8, region=8, sigma_scale=0.1)
 PRESETS = {
@@ -40,11 +40,14 @@ DEVIATIONS = (
 def configurations(model, preset, data):
     settings = PRESETS[preset]
     base = dict(epochs=settings["epochs"], steps=100, batch=64, learning_rate=0.01, fresh=2048)
-    if model == "dense":
-        return [base | dict(size=size) for size in settings["sizes"]]
-    # One draw of tuples a batch: a noisier gradient, at a fraction of the time.
-    shared = dict(shared=model != "sparse_adaptive")
-    return [base | SAMPLES | shared | dict(size=size) for size in settings["sizes"]]
+    kinds = {
+        "dense": [{}],
+        # One draw of tuples a batch: a noisier gradient, at a fraction of the time.
+        "sparse_fixed": [SAMPLES | dict(values="fixed", shared=True)],
+        "sparse_free": [SAMPLES | dict(values="free", shared=True)],
+        "sparse_adaptive": [SAMPLES | dict(values=v, batch=16) for v in ("fixed", "free")],
+    }
+    return [base | kind | dict(size=n) for kind in kinds[model] for n in settings["sizes"]]
 
 
 class Vectors:
@@ -77,11 +80,11 @@ def build(model, config, data):
     if model == "dense":
         layer = keras.layers.Dense(n, use_bias=False, name="matrix")
     else:
+        fixed = config["values"] == "fixed"
         if model == "sparse_adaptive":
             network = keras.layers.Dense(32, activation="relu")
-            source = layers.DenseSource(n, network, config["sigma_scale"])
+            source = layers.DenseSource(n, network, config["sigma_scale"], fixed_values=fixed)
         else:
-            fixed = model == "sparse_fixed"
             source = layers.FreeSource(
                 n, config["sigma_scale"], fixed_values=fixed, shared=config["shared"]
             )
