@@ -76,7 +76,7 @@ class FreeSource(Source):
 
     def call(self, inputs):
         means, sigmas = self.scale(ops.convert_to_tensor(self.means), self.sigmas)
-        values = ops.ones_like(self.sigmas) if self.values is None else self.values
+        values = ops.ones_like(sigmas[:, 0]) if self.values is None else self.values
         b = 1 if self.shared else ops.shape(inputs)[0]
         return tuple(
             ops.broadcast_to(ops.convert_to_tensor(x), (b, *x.shape))

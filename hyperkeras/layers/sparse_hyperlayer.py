@@ -1,6 +1,5 @@
 """The sparse adaptive hyperlayer."""
 
-
 import keras
 import numpy as np
 from keras import ops
@@ -146,7 +145,8 @@ class SparseHyperlayer(keras.layers.Layer):
             self.source.bind(self.size)
         if not self.source.built:
             self.source.build(input_shape)
-        self._check_tuples(self.source.compute_output_shape(input_shape))
+        given = self.source.compute_output_spec(keras.KerasTensor(input_shape, self.compute_dtype))
+        self._check_tuples([x.shape for x in given])
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -182,7 +182,7 @@ class SparseHyperlayer(keras.layers.Layer):
                     )
                     outputs = outputs + self._contract(*rounded, still)
             if bias is not None and first > 0:
-                bias = ops.stop_gradient(bias)
+                bias = ops.stop_gradient(bias) + 0 * bias  # zeros, not None
         return outputs if bias is None else outputs + bias
 
     def _round(self, means, values, first, end):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from hyperkeras.ops.checks import check_size
+from hyperkeras.ops.duplicates import index_dtype
 
 
 def contract(tuples, values, x, target_shape):
@@ -82,7 +83,7 @@ def _linear(tuples, dims):
     """Row-major linear indices `[b, i]` of the columns of `tuples` [b, i, len(dims)]."""
     index = 0
     for j, s in enumerate(dims):
-        index = index * s + ops.cast(tuples[..., j], "int64")
+        index = index * s + ops.cast(tuples[..., j], index_dtype())
     return index
 
 

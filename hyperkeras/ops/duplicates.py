@@ -10,8 +10,8 @@ def duplicate_mask(tuples, size):
     """Marks every copy of a tuple but the first (Bloem 2018, section 3).
 
     The tuples are sorted by their linear index in the tensor, which is exact: columns are
-    packed into one int64 key while the number of cells stays within 2**63, and into further
-    keys, sorted one after the other, beyond that. No hash, so no false duplicates.
+    packed into one integer key while the number of cells stays within 2**63 (2**31 on JAX), and
+    into further keys, sorted one after the other, beyond that. No hash, so no false duplicates.
 
     Args:
         tuples: Integer tensor of shape `[..., i, c]`, inside the tensor.
@@ -37,8 +37,8 @@ def duplicate_mask(tuples, size):
 
 def linear_keys(tuples, size):
     """Row-major linear indices `[..., i]`, as few keys as hold them without overflow."""
-    # JAX has 64-bit integers only where the user asks for them.
-    dtype, limit = ("int32", 2**31) if keras.backend.backend() == "jax" else ("int64", 2**63)
+    dtype = index_dtype()
+    limit = {"int32": 2**31, "int64": 2**63}[dtype]
     keys, cells = [], 1
     for j, s in enumerate(size):
         column = ops.cast(tuples[..., j], dtype)
@@ -49,6 +49,11 @@ def linear_keys(tuples, size):
             keys.append(column)
             cells = s
     return keys
+
+
+def index_dtype():
+    """The widest integers of the backend: JAX has 64 bits only where the user asks for them."""
+    return "int32" if keras.backend.backend() == "jax" else "int64"
 
 
 def _take(x, order):

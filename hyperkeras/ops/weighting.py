@@ -123,9 +123,11 @@ def _by_blocks(fn, arrays):
     """`fn` of arrays that share their first axis, a block of rows at a time."""
     rows = ops.shape(arrays[0])[0]
     size = max(1, BLOCK // (arrays[0].shape[1] * arrays[2].shape[1]))
-    if isinstance(rows, int) and rows <= size:
-        return fn(*arrays)
     blocks = (rows + size - 1) // size
+    if not isinstance(rows, int):
+        blocks = ops.maximum(blocks, 1)
+    elif blocks <= 1:
+        return fn(*arrays)
     size = (rows + blocks - 1) // blocks
     padding = blocks * size - rows
 
