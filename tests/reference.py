@@ -82,7 +82,7 @@ def box_grid(box, shape):
 def source(layer, x):
     """(means, sigmas, values) of a source of the library without a network, from its weights."""
     kind = type(layer).__name__
-    w = {v.name: np.asarray(v.value, "float64") for v in layer.weights}
+    w = {v.name: v.numpy().astype("float64") for v in layer.weights}
     x = np.asarray(x, "float64")
     b, size = len(x), layer.size
     if kind == "FreeSource":
@@ -155,4 +155,4 @@ def layer_output(layer, x, training):
         weights.append(w)
     n = r - len(layer.target_shape)
     y = np.stack([np.tensordot(w, one, axes=n) for w, one in zip(weights, x, strict=True)])
-    return y if layer.bias is None else y + np.asarray(layer.bias.value, "float64")
+    return y if layer.bias is None else y + layer.bias.numpy().astype("float64")

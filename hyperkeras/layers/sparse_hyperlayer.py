@@ -189,7 +189,7 @@ class SparseHyperlayer(keras.layers.Layer):
         """Each mean of tuples first to end as one integer tuple with its value."""
         limit = ops.cast(np.array(self.size) - 1, "int32")
         tuples = ops.clip(ops.cast(ops.round(means), "int32"), 0, limit)
-        return self._fill(tuples, first, end, chunk=end - first), values
+        return self._fill(tuples, first, end), values
 
     def _sample(self, means, sigmas, values, first, end):
         """Integer tuples `[b, i, r]` near the means, and their weights `[b, i]`."""
@@ -206,27 +206,24 @@ class SparseHyperlayer(keras.layers.Layer):
             seed=self.seed_generator,
         )  # [b, chunks, i, c]
         i, size = tuples.shape[2], self.size
-        full = self._fill(ops.reshape(tuples, (-1, chunks * i, len(size))), first, end, chunk)
+        full = self._fill(ops.reshape(tuples, (-1, chunks * i, len(size))), first, end)
         if self.template is not None and chunk > 1:
             # Fixed columns are Gaussians of no width: a tuple shares no value with another row.
             size = self.full_size
             tuples = ops.reshape(full, (-1, chunks, i, len(size)))
-            means = self._insert(means, self._template(first, end, chunk, means.dtype))
+            rows = self.template[first:end].reshape(chunks, chunk, len(size))
+            means = self._insert(means, ops.cast(rows, means.dtype))
             sigmas = self._insert(sigmas, ops.zeros_like(means))
         weights = distribute(tuples, means, sigmas, values, size)  # [b, chunks, i]
         return full, ops.reshape(weights, (-1, chunks * i))
 
-    def _fill(self, tuples, first, end, chunk):
+    def _fill(self, tuples, first, end):
         """Learned columns `[b, n, c]` set into the template: `[b, n, r]`."""
         if self.template is None:
             return tuples
         rows = self.template[first:end]  # each tuple's row stands once for each of its samples
         rows = np.repeat(rows, tuples.shape[1] // len(rows), axis=0)
         return self._insert(tuples, ops.cast(rows, "int32"))
-
-    def _template(self, first, end, chunk, dtype):
-        rows = self.template[first:end].reshape(-1, chunk, len(self.full_size))
-        return ops.cast(rows, dtype)
 
     def _insert(self, learned, fixed):
         """`fixed` [..., r] with `learned` [..., c] in the learned columns."""

@@ -1,5 +1,6 @@
 """Checks of arguments that the operations and the layers share."""
 
+import numbers
 import operator
 
 
@@ -19,7 +20,7 @@ def check_int(name, value, minimum):
 
 def check_number(name, value, minimum):
     """`value` as a float of at least `minimum`; else an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= minimum:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= minimum:
         raise ValueError(
             f"Received an invalid value for `{name}`, expected a number of at least {minimum}. "
             f"Received: {name}={value!r}"
