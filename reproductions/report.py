@@ -98,6 +98,12 @@ def _values(runs, metric):
     return [value for value in found if value is not None]
 
 
+def _measured(metric, runs):
+    """A cell of those runs that have the metric: not every contender fits every machine."""
+    found = (run["metrics"]["test"].get(metric) for run in runs)
+    return cell([value for value in found if value is not None])
+
+
 def _parameters(run):
     if not run["parameters"]:
         return ""
@@ -114,6 +120,8 @@ def show(task, preset, root):
     if not found:
         return
     console, grid = Console(), Table(title=f"{name_of(task)}, {preset}: test data")
+    if not console.is_terminal:  # a log has room for the table's columns
+        console.width = 140
     heads, rows = table(task, preset, found)
     for head in heads:
         grid.add_column(head, overflow="fold")
