@@ -98,12 +98,6 @@ def _values(runs, metric):
     return [value for value in found if value is not None]
 
 
-def _measured(metric, runs):
-    """A cell of those runs that have the metric: not every contender fits every machine."""
-    found = (run["metrics"]["test"].get(metric) for run in runs)
-    return cell([value for value in found if value is not None])
-
-
 def _parameters(run):
     if not run["parameters"]:
         return ""
