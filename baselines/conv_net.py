@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 
-def conv_net(input_shape, num_classes, filters=(16, 32, 32), units=32, name="conv_net"):
+def conv_net(input_shape, num_classes, filters=(12, 24, 48, 64), units=36, name="conv_net"):
     """3×3 convolutions with 2×2 max pooling, then a hidden layer; batch norm before each ReLU.
 
     Maps images [b, h, w, c] to class scores (logits) [b, num_classes].

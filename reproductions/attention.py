@@ -3,7 +3,8 @@
 The glimpse model looks through a sparse layer: a small localisation network gives a box, the layer
 reads an even grid of points inside it, and a small conv net classifies what was read. The models
 have the same number of parameters (within 5 %), the same batches, steps and schedule, and each a
-learning rate chosen on validation data.
+learning rate chosen on validation data. `quick` is short, 480 steps: the conv net is still learning
+when it ends, and comes close to the glimpse when given more.
 """
 
 import numpy as np
@@ -23,18 +24,18 @@ QUICK, FULL = ("cnn", "glimpse_1x16"), ("cnn", "glimpse_1x32", "glimpse_8x12")
 SMALL = dict(models=QUICK, data="digits", batch=32)
 PRESETS = {
     "smoke": SMALL | dict(seeds=1, epochs=2, steps=2, batch=8, valid=20, test=20),
-    "quick": SMALL | dict(seeds=3, epochs=5, steps=160, valid=1000, test=5000),
+    "quick": SMALL | dict(seeds=3, epochs=4, steps=120, valid=1000, test=5000),
     "full": dict(
         models=FULL, data="mnist", seeds=3, epochs=60, steps=430, batch=128, valid=5000, test=10000
     ),
 }
 # By seed 0's validation accuracy in `quick`, among half, this and twice as much.
 SAMPLING = dict(sigma_scale=0.005)
-LEARNING_RATE = {"cnn": 8e-3, "glimpse": 5e-3}
+LEARNING_RATE = {"cnn": 8e-3, "glimpse": 1e-2}
 # The hidden layer is where the models' parameter counts are made equal.
 UNITS = {
-    "digits": {"cnn": 32, "glimpse_1x16": 48, "glimpse_1x32": 14, "glimpse_8x12": 84},
-    "mnist": {"cnn": 34, "glimpse_1x16": 191, "glimpse_1x32": 48, "glimpse_8x12": 290},
+    "digits": {"cnn": 36, "glimpse_1x16": 48, "glimpse_1x32": 12, "glimpse_8x12": 87},
+    "mnist": {"cnn": 24, "glimpse_1x16": 176, "glimpse_1x32": 46, "glimpse_8x12": 320},
 }
 SLIDES = dict(metric="accuracy", source="Bloem's slides", notes=(1, 2))
 PUBLISHED = (
@@ -81,7 +82,7 @@ def build(model, config, data):
     if model == "cnn":
         from baselines.conv_net import conv_net
 
-        network = conv_net(shape, 10, filters=(16, 32, 32), units=config["units"])
+        network = conv_net(shape, 10, filters=(12, 24, 48, 64), units=config["units"])
     else:
         count, side = map(int, model.removeprefix("glimpse_").split("x"))
         sampling = {key: config[key] for key in SAMPLING}
@@ -134,7 +135,7 @@ def localisation_net(shape, reach=2.4):
     x = _convolution(x, 24, 5)
     x = layers.Conv2D(1, 5, padding="same", kernel_initializer="zeros")(x)  # [b, h/4, w/4, 1]
     blurred = layers.AveragePooling2D(5, 1, padding="same")(layers.AveragePooling2D(2)(half))
-    x = layers.Add()([x, layers.Rescaling(10.0)(blurred)])
+    x = layers.Add()([layers.Rescaling(0.1)(x), layers.Rescaling(10.0)(blurred)])
     rows, columns = (np.linspace(-reach, reach, n) for n in x.shape[1:3])
     places = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)  # [n, 2]
     shares = layers.Softmax()(layers.Flatten()(x))  # [b, n]

@@ -153,6 +153,7 @@ def plot(task, found, path):
         axes.plot(epochs, [statistics.fmean(column) for column in columns], label=label)
         axes.fill_between(epochs, [min(c) for c in columns], [max(c) for c in columns], alpha=0.2)
     axes.set(xlabel="epoch", ylabel=f"validation {next(iter(task.METRICS))}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     figure.savefig(path, dpi=100)
 
