@@ -3,45 +3,42 @@
 import tensorflow as tf
 
 STRIP = 24  # columns; from 32 on, TensorFlow's CPU kernel takes a path three times slower
-STRIPS = 8  # where the number of columns is not known when the graph is made
+STRIPS = 8  # where the graph is made without knowing how many columns there are
 
 
-def sparse_matmul(rows, cols, values, x, num_rows):
-    """The matrix of `values` [n] at (`rows`, `cols`) [n], times `x` [m, q]: `[num_rows, q]`.
+def sparse_matmul(indices, values, x, num_rows):
+    """`x` [q, m] times the transpose of the matrix of `values` [n] at `indices` [n, 2].
 
+    Returns `[q, num_rows]`. The vectors of `x` are taken in strips, which run beside each other.
     TensorFlow's own gradient for the values takes n products of two vectors as a batched matrix
     product; summing the product of the gathered rows is several times faster.
     """
-    rows, cols = tf.cast(rows, tf.int64), tf.cast(cols, tf.int64)
-    indices = tf.stack([rows, cols], axis=1)
-    shape = tf.cast(tf.stack([num_rows, tf.shape(x)[0]]), tf.int64)
+    indices = tf.cast(indices, tf.int64)
+    shape = tf.cast(tf.stack([num_rows, tf.shape(x)[1]]), tf.int64)
+    q = x.shape[0]
+    strips = STRIPS if q is None else max(1, -(-q // STRIP))
+    q = tf.shape(x)[0] if q is None else q
+    cuts = [q * i // strips for i in range(strips + 1)]
 
     @tf.custom_gradient
     def product(values, x):
-        matrix = tf.SparseTensor(indices, values, shape)
+        matrix, columns = tf.SparseTensor(indices, values, shape), tf.transpose(x)  # [m, q]
+
+        def multiply(columns, adjoint_a=False):
+            products = (
+                tf.sparse.sparse_dense_matmul(matrix, columns[:, a:b], adjoint_a)
+                for a, b in zip(cuts, cuts[1:], strict=False)
+            )
+            return tf.concat([tf.transpose(y) for y in products], axis=0)
 
         def grad(dy):
-            dvalues = tf.reduce_sum(tf.gather(dy, rows) * tf.gather(x, cols), axis=1)
-            return dvalues, _by_strips(matrix, dy, adjoint_a=True)
+            dy = tf.transpose(dy)  # [num_rows, q]
+            pairs = tf.gather(dy, indices[:, 0]) * tf.gather(columns, indices[:, 1])  # [n, q]
+            return tf.reduce_sum(pairs, axis=1), multiply(dy, adjoint_a=True)
 
-        return _by_strips(matrix, x), grad
+        return multiply(columns), grad
 
     return product(values, x)
-
-
-def _by_strips(matrix, x, adjoint_a=False):
-    """`tf.sparse.sparse_dense_matmul`, some columns at a time."""
-    q = x.shape[1]
-    strips = STRIPS if q is None else -(-q // STRIP)
-    if strips == 1:
-        return tf.sparse.sparse_dense_matmul(matrix, x, adjoint_a=adjoint_a)
-    q = tf.shape(x)[1] if q is None else q
-    cuts = [q * i // strips for i in range(strips + 1)]
-    products = [
-        tf.sparse.sparse_dense_matmul(matrix, x[:, a:b], adjoint_a=adjoint_a)
-        for a, b in zip(cuts, cuts[1:], strict=False)
-    ]
-    return tf.concat(products, axis=1)
 
 
 def compiles_with_xla():

@@ -43,47 +43,59 @@ def contract(tuples, values, x, target_shape):
     # Half precision would lose what tuples of one output add up.
     high = keras.backend.result_type(values.dtype, dtype, "float32")
     values, x = ops.cast(values, high), ops.cast(x, high)
-    rows = _linear(tuples[..., : len(target_shape)], target_shape)  # [b | 1, i]
-    cols = _linear(tuples[..., len(target_shape) :], inputs)
+    indices = _matrix_indices(tuples, target_shape, inputs)  # [b | 1, i, 2]
     x = ops.reshape(x, (batch, inputs_size, math.prod(carried)))
-    if tuples.shape[0] == 1 and values.shape[0] == 1:  # one matrix, the batch as its columns
-        x = ops.reshape(ops.transpose(x, (1, 0, 2)), (inputs_size, batch * math.prod(carried)))
-        y = _sparse_matmul(rows[0], cols[0], values[0], x, outputs_size)
-        y = ops.transpose(ops.reshape(y, (outputs_size, batch, math.prod(carried))), (1, 0, 2))
+    if tuples.shape[0] == 1 and values.shape[0] == 1:  # one matrix for all
+        indices, values = indices[0], values[0]
+        blocks, q = 1, (batch, math.prod(carried))
+        x = ops.transpose(x, (0, 2, 1))
     else:  # one block-diagonal matrix for the batch
-        block = ops.expand_dims(ops.arange(batch, dtype=rows.dtype), 1)
-        rows, cols = rows + block * outputs_size, cols + block * inputs_size
-        values = ops.broadcast_to(values, ops.shape(rows))
-        x = ops.reshape(x, (batch * inputs_size, math.prod(carried)))
-        rows, cols, values = (ops.reshape(a, (-1,)) for a in (rows, cols, values))
-        y = _sparse_matmul(rows, cols, values, x, batch * outputs_size)
+        blocks, q = batch, (1, math.prod(carried))
+        block = ops.reshape(ops.arange(batch, dtype=indices.dtype), (-1, 1, 1))
+        indices = indices + block * ops.cast([outputs_size, inputs_size], indices.dtype)
+        values = ops.reshape(ops.broadcast_to(values, ops.shape(indices)[:2]), (-1,))
+        indices = ops.reshape(indices, (-1, 2))
+        x = ops.transpose(x, (2, 0, 1))
+    x = ops.reshape(x, (q[0] * q[1], blocks * inputs_size))
+    y = _sparse_matmul(indices, values, x, blocks * outputs_size)
+    y = ops.moveaxis(ops.reshape(y, (*q, blocks, outputs_size)), 1, 3)  # carried axes last
     return ops.cast(ops.reshape(y, (batch, *target_shape, *carried)), dtype)
 
 
-def _sparse_matmul(rows, cols, values, x, num_rows):
-    """`[num_rows, q]` = the matrix of `values` [n] at (`rows`, `cols`) [n], times `x` [m, q].
+def _sparse_matmul(indices, values, x, num_rows):
+    """`x` [q, m] times the transpose of the matrix of `values` [n] at `indices` [n, 2].
 
-    Here, and nowhere else, the path is chosen.
+    Returns `[q, num_rows]`. Here, and nowhere else, the path is chosen.
     """
     if keras.backend.backend() == "tensorflow":
         from hyperkeras.ops import contract_tensorflow
 
         if not contract_tensorflow.compiles_with_xla():
-            return contract_tensorflow.sparse_matmul(rows, cols, values, x, num_rows)
-    return generic_sparse_matmul(rows, cols, values, x, num_rows)
+            return contract_tensorflow.sparse_matmul(indices, values, x, num_rows)
+    return generic_sparse_matmul(indices, values, x, num_rows)
 
 
-def generic_sparse_matmul(rows, cols, values, x, num_rows):
+def generic_sparse_matmul(indices, values, x, num_rows):
     """Gather, multiply, sum by segments: `keras.ops` alone, differentiated by the backend."""
-    messages = ops.take(x, cols, axis=0) * ops.expand_dims(values, -1)  # [n, q]
-    return ops.segment_sum(messages, rows, num_segments=num_rows)
+    rows, cols = indices[:, 0], indices[:, 1]
+    messages = ops.take(ops.transpose(x), cols, axis=0) * ops.expand_dims(values, -1)  # [n, q]
+    return ops.transpose(ops.segment_sum(messages, rows, num_segments=num_rows))
+
+
+def _matrix_indices(tuples, outputs, inputs):
+    """Tuples `[b, i, r]` as rows and columns of a matrix, `[b, i, 2]`."""
+    tuples = ops.cast(tuples, index_dtype())
+    if len(outputs) == len(inputs) == 1:
+        return tuples
+    rows, cols = tuples[..., : len(outputs)], tuples[..., len(outputs) :]
+    return ops.stack([_linear(rows, outputs), _linear(cols, inputs)], axis=-1)
 
 
 def _linear(tuples, dims):
     """Row-major linear indices `[b, i]` of the columns of `tuples` [b, i, len(dims)]."""
-    index = 0
-    for j, s in enumerate(dims):
-        index = index * s + ops.cast(tuples[..., j], index_dtype())
+    index = tuples[..., 0]
+    for j, s in enumerate(dims[1:], start=1):
+        index = index * s + tuples[..., j]
     return index
 
 
