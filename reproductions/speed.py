@@ -57,7 +57,8 @@ def configurations(model, preset, data):
     settings, sizes = PRESETS[preset], SIZES[preset]
     base = {"repeats": settings["repeats"]}
     if model.startswith("contract"):
-        return [base | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]
+        many = dict(repeats=7 * base["repeats"])  # of milliseconds each
+        return [base | many | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]
     if model.startswith("identity"):
         return [base | dict(size=sizes["identity"], batch=64, samples=4, region=4)]
     return [
