@@ -9,7 +9,8 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 * `contract_dense`: the same against a dense layer of 4096 × 4096;
 * `identity_step`: a `SparseHyperlayer` of n = k = 128 against the same equations written plainly,
   with all differences `[b, i, k, r]` at once and differentiated by TensorFlow;
-* `identity_step_shared`: the same against itself with `FreeSource(shared=True)`, as other;
+* `identity_step_shared`: the same layer with `FreeSource(shared=True)`, tuples drawn once a batch,
+  against tuples drawn for each sample;
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer.
 """
 
