@@ -65,8 +65,8 @@ class GridSource(NetworkSource):
         grids = self.place(self.raw_grids(inputs))
         means = ops.reshape(grids, (-1, self.num_tuples, 2))
         points = math.prod(self.grid_shape)
-        _, sigmas = self.scale(means[0, : self.num_glimpses], self.sigmas)  # [g, 2]
-        sigmas = self.spread(ops.repeat(sigmas, points, axis=0), inputs)
+        sigmas = self.variances(ops.repeat(self.sigmas, points))  # [k, 2]
+        sigmas = ops.broadcast_to(sigmas, ops.shape(means))
         return means, sigmas, ops.ones_like(means[..., 0])
 
     def get_config(self):

@@ -1,7 +1,6 @@
 """What the sources that read the input share."""
 
 import keras
-from keras import ops
 
 from hyperkeras.layers.source import Source
 
@@ -54,11 +53,6 @@ class NetworkSource(Source):
         """Raw numbers `[b, units]`."""
         features = inputs if self.network is None else self.network(inputs)
         return self.head(self.flatten(features))
-
-    def spread(self, per_tuple, inputs):
-        """What does not depend on the input, `[k, ...]`, for each sample: `[b, k, ...]`."""
-        b = ops.shape(inputs)[0]
-        return ops.broadcast_to(per_tuple, (b, *per_tuple.shape))
 
     def get_config(self):
         network = self.network

@@ -45,9 +45,11 @@ class Source(keras.layers.Layer):
 
     def scale(self, raw_means, raw_sigmas):
         """Raw means `[..., k, c]` and sigmas `[..., k]`, brought into index space."""
-        means = scale_means(raw_means, self.bound_size())
-        sigmas = scale_sigmas(raw_sigmas, self.size, self.min_sigma) * self.sigma_scale
-        return means, sigmas
+        return scale_means(raw_means, self.bound_size()), self.variances(raw_sigmas)
+
+    def variances(self, raw_sigmas):
+        """Raw sigmas `[..., k]` as variances `[..., k, c]` in index space."""
+        return scale_sigmas(raw_sigmas, self.bound_size(), self.min_sigma) * self.sigma_scale
 
     def bound_size(self):
         """The dims of the learned columns; an error before `bind`."""
