@@ -68,13 +68,15 @@ def test_shapes_and_parameter_count(case):
 
 
 @cases
-def test_batches_of_one_and_of_unknown_size(case):
+def test_batches_of_none_one_and_unknown_size(case):
     layer, x = case.make(), case.input()
     whole = layer(x)
     unknown = tf.function(layer, input_signature=[tf.TensorSpec((None, *case.input_shape))])
     np.testing.assert_allclose(unknown(x), whole, atol=1e-6)
     np.testing.assert_allclose(layer(x[:1]), whole[:1], atol=1e-6)
     assert np.isfinite(layer(x[:1], training=True)).all()
+    for training in (False, True):
+        assert layer(x[:0], training=training).shape == (0, *case.output_shape)
 
 
 @cases
