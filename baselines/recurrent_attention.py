@@ -54,17 +54,21 @@ def retina(levels, sizes, centres, patch):
     Returns:
         Tensor `[b, S, p, p, c]`; zero outside the image.
     """
+    centres = ops.convert_to_tensor(centres)
     n, c = levels.shape[1:]
     factors = 2.0 ** np.arange(len(sizes))[:, None]  # [S, 1]
+    factors = ops.convert_to_tensor(factors, centres.dtype)
     starts = (centres[:, None] - (factors - 1) / 2) / factors - (patch - 1) / 2
     starts = ops.cast(ops.round(starts), "int32") + (patch // 2 + 1)  # [b, S, 2]
     widths = np.array([width for _, width in sizes], "int32")
     offsets = np.cumsum([0, *(height * width for height, width in sizes[:-1])], dtype="int32")
-    first = offsets + starts[..., 0] * widths + starts[..., 1]  # [b, S]
+    first = starts[..., 0] * ops.convert_to_tensor(widths) + starts[..., 1]
+    first = first + ops.convert_to_tensor(offsets)  # [b, S]
     first = first + n * ops.arange(ops.shape(levels)[0], dtype="int32")[:, None]
     side = np.arange(patch, dtype="int32")
     inside = side[:, None] * widths[:, None, None] + side  # [S, p, p]
-    return ops.take(ops.reshape(levels, (-1, c)), first[..., None, None] + inside, axis=0)
+    index = first[..., None, None] + ops.convert_to_tensor(inside)
+    return ops.take(ops.reshape(levels, (-1, c)), index, axis=0)
 
 
 def reinforce(log_probs, baselines, rewards):

@@ -62,7 +62,9 @@ def bilinear_sample(images, grid):
     sample = ops.reshape(ops.arange(ops.shape(images)[0], dtype="int32"), (-1, 1, 1))
     index = (sample * (H + 2) + row) * (W + 2) + column
     four = np.array([0, 1, W + 2, W + 3], "int32")
-    pixels = ops.take(padded, index[..., None] + four, axis=0)  # [b, h, w, 4, c]
+    pixels = ops.take(
+        padded, index[..., None] + ops.convert_to_tensor(four), axis=0
+    )  # [b, h, w, 4, c]
     weights = ops.cast(weights, images.dtype)[..., None]
     return ops.reshape(ops.sum(pixels * weights, axis=-2), (-1, h, w, c))
 
