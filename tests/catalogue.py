@@ -80,6 +80,21 @@ CASES = [
         12 * (1 + 2),
     ),
     Case(
+        "template_in_chunks_of_one",
+        ("SparseHyperlayer", "FreeSource"),
+        sparse(
+            (3, 2),
+            lambda: layers.FreeSource(12, shared=True),
+            template=TEMPLATE,
+            learned_columns=(2,),
+            chunk_size=1,
+            carried_axes=1,
+        ),
+        (4, 2),
+        (3, 2, 2),
+        12 * (1 + 2),
+    ),
+    Case(
         "dense",
         ("SparseHyperlayer", "DenseSource"),
         sparse((4,), lambda: layers.DenseSource(6), use_bias=True),

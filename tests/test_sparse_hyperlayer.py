@@ -99,6 +99,40 @@ def test_tuples_of_a_template_share_nothing_with_other_rows():
     np.testing.assert_allclose(y, [[101 * 3, 1010 * 3]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_tuples_that_read_alone_give_what_the_matrix_gives(shared):
+    """Both ways of a chunk of one: values and gradients of every weight and of the input."""
+    found = []
+    for alone in (True, False):
+        keras.utils.set_random_seed(0)
+        source = FreeSource(6, shared=shared, values_initializer="normal")
+        layer = SparseHyperlayer(
+            (4,),
+            source,
+            1,
+            3,
+            2,
+            2,
+            [[*row, 0] for row in ROWS],
+            (1, 2),
+            carried_axes=1,
+            seed=1,
+            dtype="float64",
+        )
+        x = tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4, 2)))
+        layer.build(x.shape)
+        assert layer._reads_alone
+        layer._reads_alone = alone
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum(y**2)
+        found.append([y, *tape.gradient(loss, [*layer.trainable_weights, x])])
+    assert np.abs(found[0][0]).min() > 0
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+
+
 def test_template_entries_of_learned_columns_are_not_read():
     def output(entry):
         keras.utils.set_random_seed(0)
@@ -109,11 +143,19 @@ def test_template_entries_of_learned_columns_are_not_read():
     np.testing.assert_array_equal(output(0), output(-99))
 
 
+ROWS = [[o, 0] for o in (0, 1, 2, 3, 0, 1)]
+
+
 @pytest.mark.parametrize("source", [FreeSource, DenseSource])
-def test_gradients_over_tuple_ranges_add_up_to_the_whole(source):
+@pytest.mark.parametrize(
+    "wiring",
+    [dict(chunk_size=2), dict(chunk_size=1, template=ROWS, learned_columns=(1,))],
+    ids=("pairs", "alone"),
+)
+def test_gradients_over_tuple_ranges_add_up_to_the_whole(source, wiring):
     """Exactly, where nothing is drawn and the loss is linear in the output."""
     keras.utils.set_random_seed(0)
-    layer = SparseHyperlayer((4,), source(6), chunk_size=2, use_bias=True)
+    layer = SparseHyperlayer((4,), source(6), use_bias=True, **wiring)
     x = tf.Variable(normal(3, 5))
     upstream = normal(3, 4)
     layer.build(x.shape)

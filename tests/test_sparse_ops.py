@@ -7,8 +7,9 @@ import reference
 import tensorflow as tf
 
 from hyperkeras import ops
-from hyperkeras.ops import contraction, weighting
+from hyperkeras.ops import contraction, duplicates, sampling, weighting
 from hyperkeras.ops.duplicates import linear_keys
+from hyperkeras.ops.reading import read
 
 rng = np.random.default_rng(0)
 
@@ -80,6 +81,27 @@ def test_global_samples_are_uniform_over_the_tensor():
 
 
 @pytest.mark.parametrize(
+    "packs", [[(7, 3, 11)], [(65535, 1)], [(40000,), (2, 3), (2**15, 2)], [(2**31 - 1,), (5, 1)]]
+)
+def test_columns_that_share_a_number_have_one_for_each_cell(packs, monkeypatch):
+    highs = []
+
+    def last_numbers(shape, low, high, dtype, seed):
+        highs.append(high)
+        return keras.ops.reshape(keras.ops.arange(max(0, high - 2**16), high, dtype=dtype), (-1, 1))
+
+    monkeypatch.setattr(keras.random, "randint", last_numbers)
+    columns = sampling._draw(np.zeros((1, 1)), 1, sum(packs, ()), iter("abc"))
+    for pack in packs:
+        cells = np.prod(pack, dtype="int64")
+        assert highs.pop(0) == cells
+        expected = np.unravel_index(np.arange(max(0, cells - 2**16), cells), pack)
+        for column in expected:
+            np.testing.assert_array_equal(np.array(columns.pop(0)).ravel(), column)
+    assert not highs and not columns
+
+
+@pytest.mark.parametrize(
     "mean, rows, columns",
     [
         ((10, 10), range(8, 12), range(9, 12)),  # around the rounded mean
@@ -130,11 +152,12 @@ def test_seeds():
 @pytest.mark.parametrize(
     "size", [(4,), (3, 3), (2, 2, 2, 2), (40,) * 7, (2**31 - 1,) * 5, (1, 1, 3)]
 )
-def test_duplicates_equal_the_reference(size):
-    tuples = rng.integers(0, np.minimum(size, 3), size=(2, 3, 60, len(size)))
+@pytest.mark.parametrize("i", [1, duplicates.FEW, duplicates.FEW + 1])  # compared, and sorted
+def test_duplicates_equal_the_reference(size, i):
+    tuples = rng.integers(0, np.minimum(size, 3), size=(2, 3, i, len(size)))
     tuples = tuples * (np.array(size) // 3 if min(size) > 3 else 1)
     mask = np.array(ops.duplicate_mask(tuples, size))
-    for one, found in zip(tuples.reshape(6, 60, -1), mask.reshape(6, 60), strict=True):
+    for one, found in zip(tuples.reshape(6, i, -1), mask.reshape(6, i), strict=True):
         np.testing.assert_array_equal(found, reference.duplicate_mask(one))
 
 
@@ -148,8 +171,8 @@ def test_no_false_duplicates_at_rank_seven_and_large_dims():
 
 def test_columns_are_packed_into_keys_that_do_not_overflow():
     last = np.full((1, 5), 2**31 - 2)
-    assert len(linear_keys(tf.constant(last[:, :2]), (2**31 - 1,) * 2)) == 1
-    keys = linear_keys(tf.constant(last), (2**31 - 1,) * 5)  # beyond 2**63: further keys
+    assert len(linear_keys(list(last[:, :2].T), (2**31 - 1,) * 2)) == 1
+    keys = linear_keys(list(last.T), (2**31 - 1,) * 5)  # beyond 2**63: further keys
     assert len(keys) == 3 and all(np.min(key) >= 0 for key in keys)
 
 
@@ -233,6 +256,33 @@ def test_distribute_takes_unknown_and_empty_batches():
     one = distribute(tuples[:1], means[:1], sigmas[:1], values[:1])
     np.testing.assert_allclose(one, whole[:1])
     assert distribute(tuples[:0], means[:0], sigmas[:0], values[:0]).shape == (0, tuples.shape[1])
+
+
+# Reading alone
+
+
+@pytest.mark.parametrize("carried", [(), (1,), (2, 3)])
+def test_read_equals_distribute_and_contract_in_chunks_of_one(carried):
+    size, b, k = (6, 9), 3, 4
+    means = rng.uniform(size=(b, k, 2)) * (np.array(size) - 1)
+    sigmas, values = rng.uniform(0.2, 3, size=(b, k, 2)), rng.normal(size=(b, k))
+    x, upstream = rng.normal(size=(b, *size, *carried)), rng.normal(size=(b, k, *carried))
+    columns = [np.array(c) for c in sampling.sample_columns(means, size, 9, 9, 3, 1)]
+    tuples = np.moveaxis(np.stack(columns, axis=-1), 0, 2)  # [b, k, i, c]
+    rows = np.broadcast_to(np.arange(k)[:, None, None], (b, k, tuples.shape[2], 1))
+    full = np.concatenate([rows, tuples], axis=-1).reshape(b, -1, 3)
+
+    def plain(means, sigmas, values, x):
+        w = ops.distribute(tuples, *(a[:, :, None] for a in (means, sigmas, values)), size)
+        return ops.contract(full, tf.reshape(w, (b, -1)), x, (k,))
+
+    arrays, results = (means, sigmas, values, x), []
+    for f in (lambda *arrays: read(columns, *arrays), plain):
+        loss = lambda *arrays, f=f: tf.reduce_sum(upstream * f(*arrays) ** 2)  # noqa: E731
+        results.append([f(*map(tf.constant, arrays)), *gradients(loss, *arrays)])
+    for a, b in zip(*results, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=1e-10)
 
 
 # Contraction

@@ -118,10 +118,17 @@ class Glimpse(SparseHyperlayer):
         axes = dict(enumerate(input_shape[1:], start=1))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
 
-    def _contract(self, tuples, weights, inputs):
+    def _rounded(self, given, first, end, inputs):
+        return self._last(super()._rounded, given, first, end, inputs)
+
+    def _sampled(self, given, first, end, inputs):
+        return self._last(super()._sampled, given, first, end, inputs)
+
+    def _last(self, method, given, first, end, inputs):
+        """`method` of the input with its channels last; its result in the layer's own format."""
         if self.data_format == "channels_last":
-            return super()._contract(tuples, weights, inputs)
-        outputs = super()._contract(tuples, weights, ops.transpose(inputs, (0, 2, 3, 1)))
+            return method(given, first, end, inputs)
+        outputs = method(given, first, end, ops.transpose(inputs, (0, 2, 3, 1)))
         return ops.transpose(outputs, (0, 1, 4, 2, 3))
 
     def _channels_last(self, shape):

@@ -1,12 +1,15 @@
 """The sparse adaptive hyperlayer."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
 
 from hyperkeras.ops.checks import check_int, check_size
 from hyperkeras.ops.contraction import contract
-from hyperkeras.ops.sampling import sample_tuples, window_dims
+from hyperkeras.ops.reading import read
+from hyperkeras.ops.sampling import sample_columns, sample_tuples, window_dims
 from hyperkeras.ops.weighting import distribute
 
 
@@ -140,6 +143,9 @@ class SparseHyperlayer(keras.layers.Layer):
             columns = self.learned_columns
             self._check_template_size()
         self.size = tuple(self.full_size[r] for r in columns)
+        # Tuples with an output fixed by the template that share with no other need no matrix.
+        inputs_columns = tuple(range(len(self.target_shape), len(self.full_size)))
+        self._reads_alone = self.chunk_size == 1 and columns == inputs_columns
         window_dims(self.region, self.size)
         if hasattr(self.source, "bind"):
             self.source.bind(self.size)
@@ -161,29 +167,64 @@ class SparseHyperlayer(keras.layers.Layer):
         )
 
     def call(self, inputs, training=False, tuple_range=None):
-        means, sigmas, values = self.source(inputs)
-        self._check_tuples([x.shape for x in (means, sigmas, values)])
-        means, sigmas, values = (ops.cast(x, self.variable_dtype) for x in (means, sigmas, values))
-        bias, whole = self.bias, (0, means.shape[1])
+        given = self.source(inputs)
+        self._check_tuples([x.shape for x in given])
+        given = tuple(ops.cast(x, self.variable_dtype) for x in given)
+        bias, whole = self.bias, (0, given[0].shape[1])
         first, end = whole if tuple_range is None else self._check_range(tuple_range, whole[1])
         if not training:
-            outputs = self._contract(*self._round(means, values, *whole), inputs)
+            outputs = self._rounded(given, *whole, inputs)
         else:
-            here = slice(first, end)
-            sampled = self._sample(means[:, here], sigmas[:, here], values[:, here], first, end)
-            outputs = self._contract(*sampled, inputs)
+            outputs = self._sampled([x[:, first:end] for x in given], first, end, inputs)
             # Each gradient counts once over all ranges: the input's by the tuples in range,
             # the bias's in the first range.
             still = ops.stop_gradient(inputs)
             for a, b in ((0, first), (end, whole[1])):
                 if a < b:
-                    rounded = self._round(
-                        ops.stop_gradient(means[:, a:b]), ops.stop_gradient(values[:, a:b]), a, b
-                    )
-                    outputs = outputs + self._contract(*rounded, still)
+                    fixed = [ops.stop_gradient(x[:, a:b]) for x in given]
+                    outputs = outputs + self._rounded(fixed, a, b, still)
             if bias is not None and first > 0:
                 bias = ops.stop_gradient(bias) + 0 * bias  # zeros, not None
         return outputs if bias is None else outputs + bias
+
+    def _rounded(self, given, first, end, inputs):
+        """The output of tuples first to end, each mean as one integer tuple with its value."""
+        means, _, values = given
+        return self._contract(*self._round(means, values, first, end), inputs)
+
+    def _sampled(self, given, first, end, inputs):
+        """The output of tuples first to end, each mean's value shared among tuples near it."""
+        if not self._reads_alone:
+            return self._contract(*self._sample(*given, first, end), inputs)
+        means, sigmas, values = given
+        columns = sample_columns(
+            means,
+            self.size,
+            self.global_samples,
+            self.local_samples,
+            self.region,
+            self.seed_generator,
+        )
+        if means.shape[0] == 1:  # one wiring, drawn once, for the whole batch
+            b = ops.shape(inputs)[0]
+            columns, given = (
+                [ops.repeat(x, b, axis=axis) for x in arrays]
+                for arrays, axis in ((columns, 1), (given, 0))
+            )
+        outputs = read(columns, *given, inputs)  # [b, k, *carried dims]
+        return self._place(outputs, first, end)
+
+    def _place(self, outputs, first, end):
+        """What tuples first to end read `[b, k, *carried dims]`, where the template puts it."""
+        shape = (-1, *self.target_shape, *outputs.shape[2:])
+        cells = np.ravel_multi_index(
+            self.template[first:end, : len(self.target_shape)].T, self.target_shape
+        )
+        num_cells = math.prod(self.target_shape)
+        if not np.array_equal(cells, np.arange(num_cells)):  # else each cell has its own tuple
+            outputs = ops.segment_sum(ops.swapaxes(outputs, 0, 1), cells, num_cells)
+            outputs = ops.swapaxes(outputs, 0, 1)
+        return ops.reshape(outputs, shape)
 
     def _round(self, means, values, first, end):
         """Each mean of tuples first to end as one integer tuple with its value."""

@@ -1,12 +1,15 @@
 """Integer tuples near continuous ones (Bloem 2018, section 3)."""
 
 import itertools
+import math
 
 import keras
 import numpy as np
 from keras import ops
 
 from hyperkeras.ops.checks import check_columns, check_int, check_size
+
+PACK = 2**16  # far below the 2**32 values of a draw, so that all columns' values stay as likely
 
 
 def sample_tuples(means, size, global_samples=0, local_samples=0, region=None, seed=None):
@@ -31,28 +34,33 @@ def sample_tuples(means, size, global_samples=0, local_samples=0, region=None, s
         then global, then local samples. Every tuple lies inside the tensor, also where a mean
         does not. Integers are drawn as integers, so that large dims lose nothing to rounding.
     """
-    means, size = ops.stop_gradient(ops.convert_to_tensor(means)), check_size(size)
+    means, size = ops.convert_to_tensor(means), check_size(size)
     check_columns("means", means.shape, size)
     check_int("global_samples", global_samples, 0)
     check_int("local_samples", local_samples, 0)
-    region = window_dims(region, size)
-    seeds = _seeds(seed)
-    columns = []  # one a learned column, each [..., k, 2**c + g + l]
-    for j, s in enumerate(size):
-        mu = means[..., j : j + 1]  # [..., k, 1]
-        corners = [corner[j] for corner in itertools.product((0, 1), repeat=len(size))]
-        ends = ops.concatenate([ops.floor(mu), ops.ceil(mu)], axis=-1)
-        parts = [_inside(ops.take(ends, corners, axis=-1), s)]
-        if global_samples:
-            parts.append(_draw(mu, global_samples, s, next(seeds)))
-        if local_samples:
-            start = _inside(ops.round(mu), s) - region[j] // 2
-            start = ops.clip(start, 0, s - region[j])
-            parts.append(start + _draw(mu, local_samples, region[j], next(seeds)))
-        columns.append(ops.concatenate(parts, axis=-1))
-    tuples = ops.stack(columns, axis=-1)  # [..., k, 2**c + g + l, c]
+    columns = sample_columns(means, size, global_samples, local_samples, region, seed)
+    tuples = ops.moveaxis(ops.stack(columns, axis=-1), 0, -2)  # [..., k, 2**c + g + l, c]
     shape = ops.shape(tuples)
     return ops.reshape(tuples, (*shape[:-3], shape[-3] * shape[-2], shape[-1]))
+
+
+def sample_columns(means, size, global_samples, local_samples, region, seed):
+    """The tuples of `sample_tuples` column by column, samples first: c times `[i, ..., k]`."""
+    means, window, seeds = ops.stop_gradient(means), window_dims(region, size), _seeds(seed)
+    everywhere = _draw(means, global_samples, size, seeds)
+    around = _draw(means, local_samples, window, seeds)
+    columns = []
+    for j, (s, w) in enumerate(zip(size, window, strict=True)):
+        mu = means[..., j]  # [..., k]
+        ends = [ops.expand_dims(_inside(end, s), 0) for end in (ops.floor(mu), ops.ceil(mu))]
+        parts = [ends[corner[j]] for corner in itertools.product((0, 1), repeat=len(size))]
+        if global_samples:
+            parts.append(everywhere[j])
+        if local_samples:
+            start = ops.clip(_inside(ops.round(mu), s) - w // 2, 0, s - w)
+            parts.append(start + around[j])
+        columns.append(ops.concatenate(parts, axis=0))
+    return columns
 
 
 def window_dims(region, size):
@@ -75,9 +83,28 @@ def _inside(index, s):
     return ops.clip(ops.cast(index, "int32"), 0, s - 1)
 
 
-def _draw(mu, count, high, seed):
-    shape = (*ops.shape(mu)[:-1], count)
-    return keras.random.randint(shape, 0, high, dtype="int32", seed=seed)
+def _draw(means, count, dims, seeds):
+    """`count` index tuples below `dims` for each mean, column by column: c times `[count, ..., k]`.
+
+    Drawing costs more than dividing, so neighbouring columns share a number while it is small.
+    """
+    packs, columns = [], []
+    for s in dims if count else ():
+        if packs and math.prod(packs[-1]) * s <= PACK:
+            packs[-1].append(s)
+        else:
+            packs.append([s])
+    shape = (count, *ops.shape(means)[:-1])
+    for pack in packs:
+        rest = keras.random.randint(shape, 0, math.prod(pack), dtype="int32", seed=next(seeds))
+        for j in range(1, len(pack)):
+            inner = math.prod(pack[j:])
+            # Exact below 2**22: half an integer is farther from the next than any rounding.
+            column = ops.cast((ops.cast(rest, "float32") + 0.5) / inner, "int32")
+            columns.append(column)
+            rest = rest - column * inner
+        columns.append(rest)
+    return columns
 
 
 def _seeds(seed):
