@@ -12,12 +12,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).parent / "results"
 HELPERS = {"__main__", "data", "harness", "records", "report"}
+PARTS = ("_networks", "_pictures")  # of a task that needs more than one file
 
 
 def tasks():
     """The names of the modules in this folder that are tasks."""
     folder = [str(Path(__file__).parent)]
-    return sorted({module.name for module in pkgutil.iter_modules(folder)} - HELPERS)
+    names = {module.name for module in pkgutil.iter_modules(folder)} - HELPERS
+    return sorted(name for name in names if not name.endswith(PARTS))
 
 
 def known(kind, name, names):

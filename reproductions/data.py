@@ -128,18 +128,30 @@ class Cluttered:
         self.valid_count, self.test_count, self.generator = valid_count, test_count, generator
 
     def train(self, seed, epoch):
-        rng = np.random.default_rng([0, seed, epoch])
-        for _ in range(self.steps):
-            yield clutter(rng, *self.splits["train"], self.batch, **self.generator)
+        """Batches made by `tf.data` while the network trains on those before."""
+        import tensorflow as tf
+
+        def batches():
+            rng = np.random.default_rng([0, seed, epoch])
+            for _ in range(self.steps):
+                yield clutter(rng, *self.splits["train"], self.batch, **self.generator)
+
+        canvas = self.generator["canvas"]
+        images = tf.TensorSpec((self.batch, canvas, canvas, 1), tf.float32)
+        labels = tf.TensorSpec((self.batch,), tf.int32)
+        made = tf.data.Dataset.from_generator(batches, output_signature=(images, labels))
+        return made.prefetch(4)
 
     @cached_property
     def valid(self):
-        return clutter(
-            np.random.default_rng(1), *self.splits["valid"], self.valid_count, **self.generator
-        )
+        rng = np.random.default_rng(1)
+        return clutter(rng, *self.splits["valid"], self.valid_count, **self.generator)
 
     @cached_property
     def test(self):
-        return clutter(
-            np.random.default_rng(2), *self.splits["test"], self.test_count, **self.generator
-        )
+        return self.other_test()
+
+    def other_test(self, **changes):
+        """A test set by another generator: as `test`, but for `changes`."""
+        rng = np.random.default_rng(2)
+        return clutter(rng, *self.splits["test"], self.test_count, **self.generator | changes)

@@ -7,7 +7,8 @@ compared; the whole docstring heads its results. It has
 * `METRICS`: {name: "max" or "min"}; the first chooses the weights, all are in the table;
 * `DATA`: {name: what it is};
 * `PRESETS`: {"smoke" | "quick" | "full": settings}; settings hold `data`, `seeds`, `epochs`,
-  `steps` (batches an epoch), `models` where not all belong to the preset, and the task's own;
+  `steps` (batches an epoch), `models` where not all belong to the preset, `more_seeds`, {model:
+  how many}, where some have more of them, and the task's own;
 * `PUBLISHED`: dicts of `model, metric, value, source`, and where it applies `preset` (else
   "full"), `notes` (numbers of deviations) and labels; `DEVIATIONS`: texts, numbered from 1;
 * `data(name, config, data_dir)` → an object with `train(seed, epoch)`, batches `(x, y)` that
@@ -22,7 +23,10 @@ and, where it needs them,
 * `before_epoch(network, epoch, config)`: a schedule; `stop(metrics)`: true where these
   validation metrics end the training;
 * `generated(network)` → how many weights the network generates for a sample (else 0);
-* `draw(network, data, config, path)`: a small picture of seed 0's chosen weights;
+* `transfer(network, model, data, config)` → {metric: number, or None where it can't be had}: more
+  test metrics, of other data than the task's;
+* `draw(network, data, config, path)`: a small picture of seed 0's chosen weights; with
+  `trace(network, data, config)` → nested lists, it also gets a list of what that gave each epoch;
 * `plot(records, path)` instead of learning curves;
 * `measure(model, config, seed)` → {"metrics": {"test": …}, "parameters": … or None} instead of
   `data`, `build` and training, for what is no training at all.
@@ -44,7 +48,7 @@ import numpy as np
 from reproductions import records
 from reproductions.data import DataError
 
-NOT_CONFIGURATION = ("models", "data", "seeds")
+NOT_CONFIGURATION = ("models", "data", "seeds", "more_seeds")
 
 
 def configurations(task, model, preset, data, epochs=None):
@@ -60,6 +64,11 @@ def configurations(task, model, preset, data, epochs=None):
     return json.loads(json.dumps(kept))  # as a record gives it back: tuples become lists
 
 
+def seeds_of(task, model, preset):
+    settings = task.PRESETS[preset]
+    return settings.get("more_seeds", {}).get(model, settings["seeds"])
+
+
 def run(task, models, preset, data_name, folder, data_dir=None, seeds=None, epochs=None):
     """Run what has no finished record of this configuration in `folder`; the number of failures."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -69,7 +78,7 @@ def run(task, models, preset, data_name, folder, data_dir=None, seeds=None, epoc
         dict(task=name, model=model, preset=preset, data=data_name, seed=seed, config=config)
         for model in models
         for config in configurations(task, model, preset, data_name, epochs)
-        for seed in range(seeds or task.PRESETS[preset]["seeds"])
+        for seed in range(seeds or seeds_of(task, model, preset))
     ]
     paths = [folder / records.file_name(task, one) for one in todo]
     pending = [(one, path) for one, path in zip(todo, paths, strict=True) if not _done(one, path)]
@@ -143,10 +152,11 @@ def _fit(task, one, data, path, advance):
     keras.utils.set_random_seed(one["seed"])
     network = task.build(one["model"], one["config"], data)
     checkpoint = path.parent / "checkpoints" / f"{path.stem}.npz"
-    metrics, seconds = train(task, one, network, data, checkpoint, advance)
+    metrics, seconds, traces = train(task, one, network, data, checkpoint, advance)
     if one["seed"] == 0 and hasattr(task, "draw"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        task.draw(network, data, one["config"], path.with_suffix(".png"))
+        more = (traces,) if hasattr(task, "trace") else ()
+        task.draw(network, data, one["config"], path.with_suffix(".png"), *more)
     checkpoint.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # other runs' checkpoints are there
         checkpoint.parent.rmdir()
@@ -164,7 +174,7 @@ def train(task, one, network, data, checkpoint, advance):
     config, (monitor, direction) = one["config"], next(iter(task.METRICS.items()))
     steps, sign = config["steps"], {"max": 1, "min": -1}[direction]
     network.optimizer.build(network.trainable_variables)
-    progress = {"epoch": 0, "seconds": 0.0, "curve": [], "best": None, "ended": False}
+    progress = {"epoch": 0, "seconds": 0.0, "curve": [], "traces": [], "best": None, "ended": False}
     best = []
     if checkpoint.exists():
         progress, best = _restore(checkpoint, one, network) or (progress, best)
@@ -174,7 +184,7 @@ def train(task, one, network, data, checkpoint, advance):
             found = task.evaluate(network, x, y, config)
         else:
             found = network.evaluate(x, y, batch_size=250, verbose=0, return_dict=True)
-        return {key: float(found[key]) for key in task.METRICS}
+        return {key: float(found[key]) for key in task.METRICS if key in found}
 
     while progress["epoch"] < config["epochs"] and not progress["ended"]:
         start, epoch = time.perf_counter(), progress["epoch"]
@@ -198,14 +208,18 @@ def train(task, one, network, data, checkpoint, advance):
         if not best or sign * valid[monitor] > sign * progress["best"][monitor]:
             progress["best"] = valid | {"epoch": epoch + 1}
             best = [variable.numpy() for variable in network.variables]
+        if one["seed"] == 0 and hasattr(task, "trace"):
+            progress["traces"].append(task.trace(network, data, config))
         progress["epoch"] += 1
         progress["ended"] = hasattr(task, "stop") and bool(task.stop(valid))
         progress["seconds"] += time.perf_counter() - start
         _save(checkpoint, one, network, progress, best)
     for variable, value in zip(network.variables, best, strict=True):
         variable.assign(value)
-    valid = progress["best"] | {"curve": progress["curve"]}
-    return {"valid": valid, "test": evaluate(*data.test)}, progress["seconds"]
+    valid, test = progress["best"] | {"curve": progress["curve"]}, evaluate(*data.test)
+    if hasattr(task, "transfer"):
+        test |= task.transfer(network, one["model"], data, config)
+    return {"valid": valid, "test": test}, progress["seconds"], progress["traces"]
 
 
 def _state(network):

@@ -27,8 +27,12 @@ def load(task, preset, root):
 
 
 def cell(values):
+    """Mean ± spread (runs) of `values`; None where a run could not have the metric."""
     if not values:
         return "not run"
+    values = [value for value in values if value is not None]
+    if not values:
+        return "–"
     spread = f" ± {statistics.stdev(values):.4g}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.4g}{spread} ({len(values)})"
 
@@ -94,8 +98,8 @@ def table(task, preset, found):
 
 
 def _values(runs, metric):
-    found = [run["metrics"]["test"].get(metric) for run in runs]
-    return [value for value in found if value is not None]
+    found = [run["metrics"]["test"] for run in runs]
+    return [test[metric] for test in found if metric in test]
 
 
 def _parameters(run):

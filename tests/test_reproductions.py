@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import subprocess
 import sys
 import types
@@ -90,11 +91,16 @@ def smoke(tmp_path_factory):
 
 def test_smoke_records_every_model_with_the_fixed_keys(smoke):
     folder = smoke / "attention" / "smoke"
+    looking = [model for model in attention.QUICK if model != "cnn"]
     assert {path.name for path in folder.iterdir()} == {
-        "cnn-digits-seed0.json",
-        "glimpse_1x16-digits-seed0.json",
-        "glimpse_1x16-digits-seed0.png",
         "curves.png",
+        *(f"{model}-digits-seed0.json" for model in attention.QUICK),
+        *(
+            f"{model}-digits-seed0{end}.png"
+            for model in attention.QUICK
+            for end in ("", "-failures")
+        ),
+        *(f"{model}-digits-seed0-epochs.png" for model in looking),
     }
     for path in folder.glob("*.json"):
         record = json.loads(path.read_text())
@@ -121,12 +127,13 @@ def test_smoke_never_writes_into_the_results(monkeypatch, tmp_path):
     assert seen == [tmp_path / "attention" / "smoke"]
 
 
-@pytest.mark.parametrize("data", attention.DATA)
-def test_attention_models_have_like_parameter_counts(data):
-    counts = {}
-    for model in attention.MODELS:
-        (config,) = harness.configurations(attention, model, "quick", data)
-        counts[model] = attention.build(model, config, None).count_params()
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_attention_models_have_like_parameter_counts(preset):
+    counts, settings = {}, attention.PRESETS[preset]
+    for model in settings["models"]:
+        (config,) = harness.configurations(attention, model, preset, settings["data"])
+        weights = attention.build(model, config, None).trainable_weights
+        counts[model] = sum(math.prod(weight.shape) for weight in weights)
     assert max(counts.values()) < 1.05 * min(counts.values()), counts
 
 

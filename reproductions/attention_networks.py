@@ -1,0 +1,177 @@
+"""The networks of the attention task: where to look, and what reads what was looked at.
+
+All models that crop share them, so that they differ in the crop alone: a sparse layer under a box
+or an affine map, or bilinear sampling.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from baselines.recurrent_attention import RecurrentAttention
+from baselines.spatial_transformer import SpatialTransformer
+from hyperkeras.layers import Glimpse
+
+
+def glimpse_net(shape, count, side, classifier, units, pool, source="box", **sampling):
+    """Image [b, h, w, 1] → glimpses [b, count, side, side, 1] → scores [b, 10]."""
+    images = keras.Input(shape)
+    localisation = localisation_net(shape, count, side, pool, PLACEMENTS[source])
+    glimpse = Glimpse(side, localisation, count, source, name="glimpse", **sampling)
+    patches = glimpse(images)
+    _pass_on(glimpse.source.head)
+    return keras.Model(images, CLASSIFIERS[classifier](patches, units), name=f"glimpse_{source}")
+
+
+def spatial_transformer(shape, side, units, pool, localisation):
+    """Image [b, h, w, 1] → a bilinear crop [b, side, side, 1] → scores [b, 10].
+
+    `localisation` "place" is that of `glimpse_net`; "regression" is the paper's way, a conv net
+    whose last dense layer gives θ.
+    """
+    images = keras.Input(shape)
+    if localisation == "place":
+        network = localisation_net(shape, 1, side, pool, affine_numbers)
+        crop = SpatialTransformer(side, network, name="transformer")
+        patches = crop(images)
+        _pass_on(crop.head)
+    else:
+        crop = SpatialTransformer(side, regression_net(shape, pool), name="transformer")
+        patches = crop(images)
+    return keras.Model(images, conv_classifier(patches[:, None], units))
+
+
+def _pass_on(head):
+    """The localisation network gives a layer's numbers itself: the layer's own head is fixed."""
+    head.kernel.assign(np.eye(*head.kernel.shape))
+    head.trainable = False
+
+
+def recurrent_attention(shape, glimpses, patch, num_scales, units):
+    """Scores [b, 10] after `glimpses` glimpses of `num_scales` patches."""
+    network = RecurrentAttention(
+        10, glimpses, patch, num_scales, hidden_units=72, glimpse_units=128, units=units
+    )
+    network.build((None, *shape))
+    return network
+
+
+def localisation_net(shape, count, side, pool, placement):
+    """Image [b, h, w, 1] → the numbers that place `count` grids, [b, count * n].
+
+    A spatial softmax (Levine et al. 2016, arXiv 1504.00702) of one map gives a place, its mean,
+    and the features seen there. The map is the blurred image and what a conv net adds to it, at
+    first nothing: the place starts where the image is brightest. Each grid lies at an offset from
+    the place; offsets and extents are a constant, which is learned, and what the features add.
+    All lengths are in pixels, so that the same weights serve images of any size.
+    """
+    images = keras.Input(shape)
+    small = layers.AveragePooling2D(pool)(images)
+    x = layers.Conv2D(16, 5, padding="same", activation="relu")(small)
+    features = layers.Conv2D(16, 5, padding="same", activation="relu")(x)  # [b, rows, columns, 16]
+    scores = layers.Conv2D(1, 1, kernel_initializer="zeros")(features)
+    blurred = layers.AveragePooling2D(5, 1, padding="same")(small)
+    scores = layers.Add()([scores, layers.Rescaling(BRIGHTNESS)(blurred)])
+    shares = layers.Softmax()(layers.Reshape((1, -1))(scores))  # [b, 1, rows * columns]
+    cells = np.indices(scores.shape[1:3]).reshape(2, -1).T * pool + (pool - 1) / 2
+    place = ops.matmul(shares, cells.astype("float32"))  # [b, 1, 2] in pixels
+    seen = ops.matmul(shares, layers.Reshape((-1, 16))(features))  # [b, 1, 16]
+    moves = layers.Dense(
+        4 * count, kernel_initializer="zeros", bias_initializer=_Starts(count, side), name="moves"
+    )(layers.Rescaling(0.02)(layers.Flatten()(seen)))
+    moves = layers.Reshape((count, 2, 2))(moves)
+    numbers = placement(place + moves[:, :, 0], moves[:, :, 1], shape)
+    return keras.Model(images, layers.Flatten()(numbers), name="localisation")
+
+
+# How strongly brightness alone decides; at 60 half of the first places lie within 2 pixels.
+BRIGHTNESS = 60.0
+
+
+class _Starts(keras.initializers.Initializer):
+    """First offsets and half extents, in pixels.
+
+    One grid lies at the place, a pixel apart; several lie up to half their side around it, 1.5
+    pixels apart.
+    """
+
+    def __init__(self, count, side):
+        self.count, self.side = count, side
+
+    def __call__(self, shape, dtype=None):
+        step = 1.0 if self.count == 1 else 1.5
+        offsets = np.random.default_rng(0).uniform(-0.5, 0.5, (self.count, 2)) * self.side
+        starts = np.stack(
+            [offsets * (self.count > 1), np.full((self.count, 2), step * self.side / 2)], 1
+        )
+        return ops.convert_to_tensor(starts.reshape(shape), dtype)
+
+
+def box_numbers(centres, halves, shape):
+    """What `BoxSource` takes for boxes of these centres and half extents, [b, g, 2] in pixels."""
+    last = np.array(shape[:2], "float32") - 1
+    edges = ops.stack([centres - halves, centres + halves], axis=-1) / last[:, None]
+    edges = ops.clip(edges, 0.003, 0.997)  # [b, g, 2, 2]: axis, side
+    return ops.log(edges / (1 - edges)) - np.array([-1, 1], "float32")
+
+
+def affine_numbers(centres, halves, shape):
+    """What `AffineSource` takes for upright grids, less its start; rows and columns in [−1, 1]."""
+    last = np.array(shape[:2], "float32") - 1
+    scales, shifts = 2 * halves / last - 0.5, 2 * centres / last - 1
+    none = ops.zeros_like(scales[..., 0])
+    numbers = [scales[..., 0], none, shifts[..., 0], none, scales[..., 1], shifts[..., 1]]
+    return ops.stack(numbers, axis=-1)
+
+
+PLACEMENTS = {"box": box_numbers, "affine": affine_numbers}
+
+
+def regression_net(shape, pool):
+    """Image [b, h, w, 1] → features, as Jaderberg et al. (2015) localise: conv, pool, dense."""
+    images = keras.Input(shape)
+    x = layers.AveragePooling2D(pool // 2)(images)
+    for _ in range(2):
+        x = layers.Conv2D(16, 5, padding="same", activation="relu")(layers.MaxPooling2D(2)(x))
+    x = layers.MaxPooling2D(2)(x)
+    return keras.Model(images, layers.Dense(20, activation="relu")(layers.Flatten()(x)))
+
+
+def conv_classifier(patches, units):
+    """Glimpses [b, g, s, s, 1] → scores [b, 10]: one conv net for all, joined by a dense layer."""
+    count, side = patches.shape[1:3]
+    x = layers.Reshape((side, side, 1))(patches) if count == 1 else _unstacked(patches)
+    x = _convolution(x, 24, 5, strides=2)
+    x = layers.MaxPooling2D(2)(_convolution(x, 32 if count == 1 else 48, 3))
+    x = _convolution(x, 64, 3)
+    if side > 12:
+        x = layers.MaxPooling2D(2)(x)
+    x = layers.Flatten()(x)
+    if count > 1:
+        x = _normalised(layers.Dense(48, use_bias=False)(x))
+        x = ops.reshape(x, (-1, count * 48))
+    return layers.Dense(10)(_normalised(layers.Dense(units, use_bias=False)(x)))
+
+
+def mlp_classifier(patches, units):
+    """Glimpses [b, g, s, s, 1] → scores [b, 10], by two hidden layers."""
+    x = layers.Flatten()(patches)
+    for _ in range(2):
+        x = _normalised(layers.Dense(units, use_bias=False)(x))
+    return layers.Dense(10)(x)
+
+
+CLASSIFIERS = {"conv": conv_classifier, "mlp": mlp_classifier}
+
+
+def _unstacked(patches):
+    return ops.reshape(patches, (-1, *patches.shape[2:]))
+
+
+def _convolution(x, filters, side, strides=1):
+    x = layers.Conv2D(filters, side, strides, padding="same", use_bias=False)(x)
+    return _normalised(x)
+
+
+def _normalised(x):
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))
