@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import reference
 
 from hyperkeras.layers import Glimpse
 
@@ -49,6 +50,35 @@ def test_data_formats_agree():
         assert y.shape == glimpse.compute_output_shape(x.shape)
         outputs.append(y if last else y.transpose(0, 1, 3, 4, 2))
     np.testing.assert_allclose(*outputs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(10, 12), (21, 17), (8, 30)])
+def test_the_same_weights_look_at_images_of_any_size(size, tmp_path):
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [keras.Input((None, None, 1)), keras.layers.Conv2D(6, 3, activation="relu")]
+    )
+    network.add(keras.layers.GlobalAveragePooling2D())
+    trained = keras.Sequential([keras.Input((10, 12, 1)), Glimpse((4, 5), network)])
+    kernel = trained.layers[0].source.head.kernel
+    kernel.assign(rng.normal(size=kernel.shape))
+    trained.save_weights(tmp_path / "trained.weights.h5")
+
+    twin = Glimpse.from_config(trained.layers[0].get_config())
+    twin.build((None, *size, 1))
+    twin.set_weights(trained.layers[0].get_weights())
+    loaded = keras.Sequential([keras.Input((*size, 1)), Glimpse.from_config(twin.get_config())])
+    loaded.load_weights(tmp_path / "trained.weights.h5")
+
+    images = rng.uniform(size=(3, *size, 1)).astype("float32")
+    raw = np.array(network(images)) @ np.array(kernel)
+    last = np.repeat(size, 2) - 1
+    expected = []
+    for image, box in zip(images, reference.sigmoid(raw + [-1, 1, -1, 1]) * last, strict=True):
+        rows, columns = reference.box_grid(box, (4, 5)).round().astype(int).T
+        expected.append(image[rows, columns].reshape(1, 4, 5, 1))
+    np.testing.assert_array_equal(twin(images), expected)
+    np.testing.assert_array_equal(loaded(images), expected)
 
 
 def test_learns_to_look_at_a_bright_spot():

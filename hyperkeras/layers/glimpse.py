@@ -21,6 +21,12 @@ class Glimpse(SparseHyperlayer):
 
     .. math:: y[g, i, j] = \sum_{(u, v)} q((u, v) \mid \mu_{gij})\, x[u, v]
 
+    The layer is built for one size of images, its weights are not, where the network's features
+    have as many numbers whatever the size (global pooling, a spatial softmax): a layer built for
+    another size takes them by `set_weights` or `load_weights`. What carries over is relative. A
+    grid covers the same fractions of the axes, so on an image twice as large its points lie twice
+    as far apart, and so do variances grow; `region` and the numbers of samples stay as they are.
+
     Args:
         glimpse_size: Integer, or pair of integers (height, width).
         network: Keras layer or model that maps images to features of any shape, the localisation
