@@ -11,6 +11,9 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   with all differences `[b, i, k, r]` at once and differentiated by TensorFlow;
 * `identity_step_shared`: the same layer with `FreeSource(shared=True)`, tuples drawn once a batch,
   against tuples drawn for each sample;
+* `glimpse`: a `Glimpse` of an image, drawn tuples and all, against a bilinear crop that the same
+  localisation network places;
+* `glimpse_conv`: the same two, each under the same conv net;
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer.
 """
 
@@ -20,19 +23,35 @@ import time
 
 import numpy as np
 
-MODELS = ("contract", "contract_dense", "identity_step", "identity_step_shared", "growth")
+MODELS = (
+    "contract",
+    "contract_dense",
+    "identity_step",
+    "identity_step_shared",
+    "glimpse",
+    "glimpse_conv",
+    "growth",
+)
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
 DATA = {"random": "normal numbers"}
 SIZES = {
-    "smoke": dict(matrix=64, tuples=200, identity=8, growth=(100, 1000), dense=1000),
+    "smoke": dict(
+        matrix=64, tuples=200, identity=8, canvas=(20, 8), growth=(100, 1000), dense=1000
+    ),
     "quick": dict(
-        matrix=4096, tuples=20000, identity=128, growth=(1000, 10000, 100000), dense=10000
+        matrix=4096,
+        tuples=20000,
+        identity=128,
+        canvas=(100, 32),
+        growth=(1000, 10000, 100000),
+        dense=10000,
     ),
     "full": dict(
         matrix=4096,
         tuples=20000,
         identity=128,
+        canvas=(100, 32),
         growth=(1000, 3000, 10000, 20000, 100000, 1000000),
         dense=20000,
     ),
@@ -45,6 +64,8 @@ PRESETS = {
 PUBLISHED = (
     dict(model="identity_step", metric="ms", value=1650, source="original code", notes=(1,)),
     dict(model="identity_step", metric="mb", value=753, source="original code", notes=(1,)),
+    dict(model="glimpse", metric="ms", value=525, source="original code", notes=(1,)),
+    dict(model="glimpse_conv", metric="ms", value=1027, source="original code", notes=(1,)),
 )
 DEVIATIONS = (
     "The published layer in PyTorch 2.13 on two such cores, forward and backward, the best median "
@@ -62,6 +83,10 @@ def configurations(model, preset, data):
         return [base | many | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]
     if model.startswith("identity"):
         return [base | dict(size=sizes["identity"], batch=64, samples=4, region=4)]
+    if model.startswith("glimpse"):
+        canvas, side = sizes["canvas"]
+        many = dict(repeats=3 * base["repeats"])
+        return [base | many | dict(size=canvas, side=side, batch=16, samples=8, region=8)]
     return [
         base | dict(size=n, batch=1, chunk=10, samples=4, region=8, dense=n <= sizes["dense"])
         for n in sizes["growth"]
@@ -124,7 +149,12 @@ def _build(model, contender, config, seed):
     import keras
 
     keras.utils.set_random_seed(seed)
-    build = {"contract": _products, "identity": _identities, "growth": _growths}
+    build = {
+        "contract": _products,
+        "identity": _identities,
+        "glimpse": _glimpses,
+        "growth": _growths,
+    }
     return build[model.split("_")[0]](model, contender, config)
 
 
@@ -173,7 +203,73 @@ def _identities(model, contender, config):
     plain = model == "identity_step" and contender == "other"
     source = layers.FreeSource(n, sigma_scale=0.1, shared=shared)
     layer = layers.SparseHyperlayer((n,), source, None, samples, samples, config["region"])
-    return _training_step(_plain(layer) if plain else layer, n, config["batch"])
+    return _training_step(_plain(layer) if plain else layer, (config["batch"], n))
+
+
+def _glimpses(model, contender, config):
+    import keras
+    from keras import layers
+
+    from hyperkeras.layers import Glimpse
+
+    canvas, side, samples = config["size"], config["side"], config["samples"]
+    localisation = keras.Sequential(
+        [layers.AveragePooling2D(4), layers.Flatten(), layers.Dense(32, activation="relu")]
+    )
+    if contender == "ours":
+        crop = Glimpse(side, localisation, 1, "box", 0.1, 0.0, samples, samples, config["region"])
+    else:
+        crop = _bilinear_crop((side, side), localisation)
+    parts = [crop, layers.Reshape((side, side, 1))]
+    if model == "glimpse_conv":
+        for filters in (16, 64, 128):
+            parts.append(layers.Conv2D(filters, 5, padding="same", activation="relu"))
+            parts.append(layers.MaxPooling2D(2))
+        parts += [layers.Flatten(), layers.Dense(256, activation="relu"), layers.Dense(10)]
+    network = keras.Sequential([keras.Input((canvas, canvas, 1)), *parts])
+    return _training_step(network, (config["batch"], canvas, canvas, 1), target=0.0)
+
+
+def _bilinear_crop(output_size, network):
+    """A spatial transformer (Jaderberg et al. 2015): an affine grid, read between four pixels."""
+    import keras
+    from keras import layers, ops
+
+    height, width = output_size
+    u, v = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    points = np.stack([u.ravel(), v.ravel(), np.ones(u.size)]).astype("float32")  # [3, n]
+
+    def crop(images, theta):
+        _, rows, columns, channels = images.shape
+        places = ops.matmul(ops.reshape(theta, (-1, 2, 3)), points)  # [b, 2, n]
+        row, column = ((places[:, j] + 1) / 2 * (s - 1) for j, s in enumerate((rows, columns)))
+        top, left = (ops.clip(ops.floor(a), 0, s - 2) for a, s in ((row, rows), (column, columns)))
+        first = ops.arange(ops.shape(images)[0])[:, None] * rows * columns
+        flat, outputs = ops.reshape(images, (-1, channels)), 0
+        for i, j in np.ndindex(2, 2):
+            weight = ops.relu(1 - ops.abs(row - top - i)) * ops.relu(1 - ops.abs(column - left - j))
+            cell = ops.cast((top + i) * columns + left + j, "int32") + first
+            outputs = outputs + weight[..., None] * ops.take(flat, cell, axis=0)
+        return ops.reshape(outputs, (-1, height, width, channels))
+
+    class Crop(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            start = keras.initializers.Constant(np.array([0.5, 0, 0, 0, 0.5, 0]))
+            self.network = network
+            self.head = layers.Dense(6, kernel_initializer="zeros", bias_initializer=start)
+
+        def build(self, input_shape):
+            self.network.build(input_shape)
+            self.head.build(self.network.compute_output_shape(input_shape))
+
+        def call(self, images):
+            return crop(images, self.head(self.network(images)))
+
+        def compute_output_shape(self, input_shape):
+            return input_shape[0], height, width, input_shape[3]
+
+    return Crop()
 
 
 def _growths(model, contender, config):
@@ -187,22 +283,25 @@ def _growths(model, contender, config):
         layer = layers.SparseHyperlayer(
             (n,), layers.FreeSource(n), config["chunk"], samples, samples, config["region"]
         )
-    return _training_step(layer, n, config["batch"])
+    return _training_step(layer, (config["batch"], n))
 
 
-def _training_step(layer, n, batch):
+def _training_step(layer, shape, target=None):
+    """Towards `target`, or the input itself."""
     import keras
     import tensorflow as tf
 
-    layer.build((batch, n))
+    if not layer.built:
+        layer.build(shape)
     optimizer = keras.optimizers.Adam(0.005)
     optimizer.build(layer.trainable_variables)
-    x = tf.random.normal((batch, n))
+    x = tf.random.normal(shape)
+    goal = x if target is None else target
 
     @tf.function
     def step():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(layer(x, training=True) - x))
+            loss = tf.reduce_mean(tf.square(layer(x, training=True) - goal))
         gradients = tape.gradient(loss, layer.trainable_variables)
         optimizer.apply(gradients, layer.trainable_variables)
         return loss
