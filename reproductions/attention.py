@@ -64,7 +64,7 @@ PRESETS = {
         data="mnist",
         seeds=1,
         more_seeds={"glimpse_1x32": 3, "glimpse_8x12": 3},
-        epochs=50,
+        epochs=40,
         steps=430,
         batch=128,
         valid=5000,
@@ -76,9 +76,17 @@ LEARNING_RATE = {"cnn": 5e-3, "ram": 2e-3}
 SAMPLING = dict(sigma_scale=0.005)
 # Hidden units, which make the parameter counts of a preset's models equal.
 UNITS = {
-    "digits": dict(cnn=120, spatial_transformer=30, ram_6=101, glimpse_1x16=88),
+    "digits": dict(cnn=120, spatial_transformer=35, ram_6=99, glimpse_1x16=107),
     "mnist": dict(
-        cnn=88, spatial_transformer=52, ram_4=134, ram_6=134, ram_8=134, mlp_1x32=82, mlp_8x12=73
+        cnn=88,
+        spatial_transformer=53,
+        ram_4=134,
+        ram_6=134,
+        ram_8=134,
+        glimpse_8x12=78,
+        affine_8x12=78,
+        mlp_1x32=84,
+        mlp_8x12=75,
     ),
 }
 SLIDES = dict(metric="accuracy", source="Bloem's slides", notes=(1, 2))
@@ -111,7 +119,7 @@ def configurations(model, preset, data):
     kind = model.split("_")[0]
     settings = dict(
         learning_rate=LEARNING_RATE.get(kind, 5e-3),
-        units=UNITS[data].get(model, 64),
+        units=UNITS[data].get(model, 68),
         others=OTHERS[data],
     )
     sampling = SAMPLING if kind in ("glimpse", "affine", "mlp") else {}

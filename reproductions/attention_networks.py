@@ -67,7 +67,7 @@ def localisation_net(shape, count, side, pool, placement):
     """
     images = keras.Input(shape)
     small = layers.AveragePooling2D(pool)(images)
-    x = layers.Conv2D(16, 5, padding="same", activation="relu")(small)
+    x = layers.Conv2D(8, 5, padding="same", activation="relu")(small)
     features = layers.Conv2D(16, 5, padding="same", activation="relu")(x)  # [b, rows, columns, 16]
     scores = layers.Conv2D(1, 1, kernel_initializer="zeros")(features)
     blurred = layers.AveragePooling2D(5, 1, padding="same")(small)
@@ -141,11 +141,9 @@ def conv_classifier(patches, units):
     """Glimpses [b, g, s, s, 1] → scores [b, 10]: one conv net for all, joined by a dense layer."""
     count, side = patches.shape[1:3]
     x = layers.Reshape((side, side, 1))(patches) if count == 1 else _unstacked(patches)
-    x = _convolution(x, 24, 5, strides=2)
-    x = layers.MaxPooling2D(2)(_convolution(x, 32 if count == 1 else 48, 3))
-    x = _convolution(x, 64, 3)
-    if side > 12:
-        x = layers.MaxPooling2D(2)(x)
+    x = _normalised(layers.Conv2D(16, 5, 2, padding="same", use_bias=False)(x))
+    x = _pooled_convolution(x, 32 if count == 1 else 48, pool=2)
+    x = _pooled_convolution(x, 64, pool=2 if side > 12 else 1)
     x = layers.Flatten()(x)
     if count > 1:
         x = _normalised(layers.Dense(48, use_bias=False)(x))
@@ -168,9 +166,10 @@ def _unstacked(patches):
     return ops.reshape(patches, (-1, *patches.shape[2:]))
 
 
-def _convolution(x, filters, side, strides=1):
-    x = layers.Conv2D(filters, side, strides, padding="same", use_bias=False)(x)
-    return _normalised(x)
+def _pooled_convolution(x, filters, pool):
+    """3×3; pooled before it is normalised, which gives nearly the same in less time."""
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    return _normalised(layers.MaxPooling2D(pool)(x) if pool > 1 else x)
 
 
 def _normalised(x):
