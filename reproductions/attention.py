@@ -18,10 +18,12 @@ and 80×80). "–" stands where a network takes one size alone.
 
 import numpy as np
 
+from reproductions import harness
+
 MODELS = (
     *("cnn", "spatial_transformer", "spatial_transformer_place", "ram_4", "ram_6", "ram_8"),
     *("glimpse_1x16", "glimpse_1x32", "glimpse_8x12", "affine_1x32", "affine_8x12"),
-    *("mlp_1x32", "mlp_8x12"),
+    *("mlp_1x32", "mlp_8x12", "lstm_8x12"),
 )
 METRICS = {
     "accuracy": "max",
@@ -87,6 +89,7 @@ UNITS = {
         affine_8x12=78,
         mlp_1x32=84,
         mlp_8x12=75,
+        lstm_8x12=64,
     ),
 }
 SLIDES = dict(metric="accuracy", source="Bloem's slides", notes=(1, 2))
@@ -122,7 +125,7 @@ def configurations(model, preset, data):
         units=UNITS[data].get(model, 68),
         others=OTHERS[data],
     )
-    sampling = SAMPLING if kind in ("glimpse", "affine", "mlp") else {}
+    sampling = SAMPLING if model.endswith(("1x16", "1x32", "8x12")) else {}
     return [PRESETS[preset] | GENERATOR[data] | settings | sampling]
 
 
@@ -143,11 +146,7 @@ def build(model, config, data):
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - steps // 10, warmup_target=config["learning_rate"], warmup_steps=steps // 10
     )
-    network.compile(
-        keras.optimizers.Adam(rate),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    harness.compile_classifier(network, keras.optimizers.Adam(rate))
     return network
 
 
@@ -169,10 +168,8 @@ def network_of(model, config, canvas):
         return networks.spatial_transformer(shape, side, units, pool, way)
     count, side = map(int, looks.split("x"))
     sampling = {key: config[key] for key in SAMPLING}
-    source, classifier = (
-        ("affine" if kind == "affine" else "box"),
-        ("mlp" if kind == "mlp" else "conv"),
-    )
+    source = "affine" if kind == "affine" else "box"
+    classifier = kind if kind in ("mlp", "lstm") else "conv"
     return networks.glimpse_net(shape, count, side, classifier, units, pool, source, **sampling)
 
 

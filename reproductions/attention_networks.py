@@ -138,16 +138,8 @@ def regression_net(shape, pool):
 
 
 def conv_classifier(patches, units):
-    """Glimpses [b, g, s, s, 1] → scores [b, 10]: one conv net for all, joined by a dense layer."""
-    count, side = patches.shape[1:3]
-    x = layers.Reshape((side, side, 1))(patches) if count == 1 else _unstacked(patches)
-    x = _normalised(layers.Conv2D(16, 5, 2, padding="same", use_bias=False)(x))
-    x = _pooled_convolution(x, 32 if count == 1 else 48, pool=2)
-    x = _pooled_convolution(x, 64, pool=2 if side > 12 else 1)
-    x = layers.Flatten()(x)
-    if count > 1:
-        x = _normalised(layers.Dense(48, use_bias=False)(x))
-        x = ops.reshape(x, (-1, count * 48))
+    """Glimpses [b, g, s, s, 1] → scores [b, 10]: a conv net for all, joined by a dense layer."""
+    x = layers.Flatten()(conv_features(patches))
     return layers.Dense(10)(_normalised(layers.Dense(units, use_bias=False)(x)))
 
 
@@ -159,11 +151,25 @@ def mlp_classifier(patches, units):
     return layers.Dense(10)(x)
 
 
-CLASSIFIERS = {"conv": conv_classifier, "mlp": mlp_classifier}
+def lstm_classifier(patches, units):
+    """Glimpses [b, g, s, s, 1] → scores [b, 10]: the conv net's features, one after the other."""
+    return layers.Dense(10)(layers.LSTM(units)(conv_features(patches)))
 
 
-def _unstacked(patches):
-    return ops.reshape(patches, (-1, *patches.shape[2:]))
+CLASSIFIERS = {"conv": conv_classifier, "mlp": mlp_classifier, "lstm": lstm_classifier}
+
+
+def conv_features(patches):
+    """Glimpses [b, g, s, s, 1] → features [b, g, f]: 1024 of one, 48 of each of several."""
+    count, side = patches.shape[1:3]
+    x = ops.reshape(patches, (-1, *patches.shape[2:]))
+    x = _normalised(layers.Conv2D(16, 5, 2, padding="same", use_bias=False)(x))
+    x = _pooled_convolution(x, 32 if count == 1 else 48, pool=2)
+    x = _pooled_convolution(x, 64, pool=2 if side > 12 else 1)
+    x = layers.Flatten()(x)
+    if count > 1:
+        x = _normalised(layers.Dense(48, use_bias=False)(x))
+    return ops.reshape(x, (-1, count, x.shape[-1]))
 
 
 def _pooled_convolution(x, filters, pool):

@@ -64,6 +64,19 @@ def configurations(task, model, preset, data, epochs=None):
     return json.loads(json.dumps(kept))  # as a record gives it back: tuples become lists
 
 
+def compile_classifier(network, optimizer):
+    """For class scores (logits) and integer labels."""
+    import keras
+
+    network.compile(
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        # On a CPU XLA's convolutions take four times as long as TensorFlow's own.
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+    )
+
+
 def seeds_of(task, model, preset):
     settings = task.PRESETS[preset]
     return settings.get("more_seeds", {}).get(model, settings["seeds"])

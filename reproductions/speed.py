@@ -11,9 +11,10 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   with all differences `[b, i, k, r]` at once and differentiated by TensorFlow;
 * `identity_step_shared`: the same layer with `FreeSource(shared=True)`, tuples drawn once a batch,
   against tuples drawn for each sample;
-* `glimpse`: a `Glimpse` of an image, drawn tuples and all, against a bilinear crop that the same
-  localisation network places;
-* `glimpse_conv`: the same two, each under the same conv net;
+* `glimpse`: a `Glimpse` of an image, drawn tuples and all, against a spatial transformer's
+  bilinear crop that the same localisation network places;
+* `glimpse_conv`: the same two, placed by the published code's localisation network, six
+  convolutions and two dense layers, 10 million weights;
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer.
 """
 
@@ -210,66 +211,25 @@ def _glimpses(model, contender, config):
     import keras
     from keras import layers
 
+    from baselines.spatial_transformer import SpatialTransformer
     from hyperkeras.layers import Glimpse
 
     canvas, side, samples = config["size"], config["side"], config["samples"]
-    localisation = keras.Sequential(
-        [layers.AveragePooling2D(4), layers.Flatten(), layers.Dense(32, activation="relu")]
-    )
-    if contender == "ours":
-        crop = Glimpse(side, localisation, 1, "box", 0.1, 0.0, samples, samples, config["region"])
+    if model == "glimpse":
+        parts = [layers.AveragePooling2D(4), layers.Flatten(), layers.Dense(32, activation="relu")]
     else:
-        crop = _bilinear_crop((side, side), localisation)
-    parts = [crop, layers.Reshape((side, side, 1))]
-    if model == "glimpse_conv":
-        for filters in (16, 64, 128):
-            parts.append(layers.Conv2D(filters, 5, padding="same", activation="relu"))
-            parts.append(layers.MaxPooling2D(2))
-        parts += [layers.Flatten(), layers.Dense(256, activation="relu"), layers.Dense(10)]
-    network = keras.Sequential([keras.Input((canvas, canvas, 1)), *parts])
-    return _training_step(network, (config["batch"], canvas, canvas, 1), target=0.0)
-
-
-def _bilinear_crop(output_size, network):
-    """A spatial transformer (Jaderberg et al. 2015): an affine grid, read between four pixels."""
-    import keras
-    from keras import layers, ops
-
-    height, width = output_size
-    u, v = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    points = np.stack([u.ravel(), v.ravel(), np.ones(u.size)]).astype("float32")  # [3, n]
-
-    def crop(images, theta):
-        _, rows, columns, channels = images.shape
-        places = ops.matmul(ops.reshape(theta, (-1, 2, 3)), points)  # [b, 2, n]
-        row, column = ((places[:, j] + 1) / 2 * (s - 1) for j, s in enumerate((rows, columns)))
-        top, left = (ops.clip(ops.floor(a), 0, s - 2) for a, s in ((row, rows), (column, columns)))
-        first = ops.arange(ops.shape(images)[0])[:, None] * rows * columns
-        flat, outputs = ops.reshape(images, (-1, channels)), 0
-        for i, j in np.ndindex(2, 2):
-            weight = ops.relu(1 - ops.abs(row - top - i)) * ops.relu(1 - ops.abs(column - left - j))
-            cell = ops.cast((top + i) * columns + left + j, "int32") + first
-            outputs = outputs + weight[..., None] * ops.take(flat, cell, axis=0)
-        return ops.reshape(outputs, (-1, height, width, channels))
-
-    class Crop(layers.Layer):
-        def __init__(self):
-            super().__init__()
-            start = keras.initializers.Constant(np.array([0.5, 0, 0, 0, 0.5, 0]))
-            self.network = network
-            self.head = layers.Dense(6, kernel_initializer="zeros", bias_initializer=start)
-
-        def build(self, input_shape):
-            self.network.build(input_shape)
-            self.head.build(self.network.compute_output_shape(input_shape))
-
-        def call(self, images):
-            return crop(images, self.head(self.network(images)))
-
-        def compute_output_shape(self, input_shape):
-            return input_shape[0], height, width, input_shape[3]
-
-    return Crop()
+        parts = []
+        for filters, pool in ((32, 4), (64, 2), (128, 1)):
+            for _ in range(2):
+                parts.append(layers.Conv2D(filters, 3, padding="same", activation="relu"))
+            parts.append(layers.MaxPooling2D(pool))
+        parts += [layers.Flatten(), *(layers.Dense(512, activation="relu") for _ in range(2))]
+    if contender == "ours":
+        sampling = dict(global_samples=samples, local_samples=samples, region=config["region"])
+        crop = Glimpse(side, keras.Sequential(parts), **sampling)
+    else:
+        crop = SpatialTransformer(side, keras.Sequential(parts))
+    return _training_step(crop, (config["batch"], canvas, canvas, 1), target=0.0)
 
 
 def _growths(model, contender, config):

@@ -1,5 +1,6 @@
 """What a continuous tuple reads where it shares its value with no other (Bloem 2018, section 3)."""
 
+import functools
 import math
 
 from keras import ops
@@ -65,7 +66,9 @@ def _weighted(columns, copies):
             exponent = exponent + ops.square(delta) * (precision / -2)
             terms.append((delta, precision))
         exponent = ops.where(copies, -float("inf"), exponent)
-        e = ops.exp(exponent - ops.max(exponent, axis=0))
+        # No tuple is nearer than the nearest of a mean's neighbours, which come first.
+        nearest = [exponent[i] for i in range(2 ** len(columns))]
+        e = ops.exp(exponent - functools.reduce(ops.maximum, nearest))
         total = ops.sum(e, axis=0)
         mean = ops.sum(e[..., None] * pixels, axis=0) / total[..., None]  # [b, k, p]
 
