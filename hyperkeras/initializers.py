@@ -1,5 +1,7 @@
 """How generated weights start."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -36,4 +38,60 @@ class LogitUniform(keras.initializers.RandomUniform):
         return {"margin": self.margin, "seed": super().get_config()["seed"]}
 
 
-__all__ = ["LogitUniform"]
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class OrthogonalMap(keras.initializers.Initializer):
+    r"""A linear map from the first axis to all others that keeps the mean square.
+
+    .. math:: \frac1m \lVert z W \rVert^2 = \frac{g^2}{n} \lVert z \rVert^2
+
+    for W of shape `[n, ...]` with m numbers a row: orthogonal rows, so that it holds for every z,
+    where n ≤ m; orthogonal columns, so that it holds on average, where n > m.
+
+    Args:
+        gain: Float g.
+        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+    """
+
+    def __init__(self, gain=1.0, seed=None):
+        self.gain = gain
+        self.seed = seed
+        self.orthogonal = keras.initializers.Orthogonal(seed=seed)
+
+    def __call__(self, shape, dtype=None):
+        n, m = shape[0], math.prod(shape[1:])
+        gain = self.gain * max(1.0, m / n) ** 0.5
+        return gain * ops.reshape(self.orthogonal((n, m), dtype), shape)
+
+    def get_config(self):
+        return {"gain": self.gain, "seed": keras.saving.serialize_keras_object(self.seed)}
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class TileEmbedding(keras.initializers.Initializer):
+    r"""Embeddings in random directions, of a norm that keeps the variance of activations.
+
+    .. math:: \frac1{N_z} \lVert z \rVert^2 = \frac{s}{\text{tiles}_{\mathrm{in}}}
+
+    A generator gives a tile the variance ‖z‖² / (N_z f² N_in), so that the weights of the whole
+    kernel have the variance s / fan_in.
+
+    Args:
+        scale: Float s: 2 before a ReLU (He et al. 2015), 1 where nothing is cut off.
+        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+    """
+
+    def __init__(self, scale=2.0, seed=None):
+        self.scale = scale
+        self.seed = seed
+        self.normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
+
+    def __call__(self, shape, dtype=None):
+        z = self.normal(shape, dtype)  # [tiles_in, tiles_out, N_z]
+        mean_square = ops.mean(ops.square(z), axis=-1, keepdims=True)
+        return z * ops.sqrt(self.scale / (shape[0] * mean_square))
+
+    def get_config(self):
+        return {"scale": self.scale, "seed": keras.saving.serialize_keras_object(self.seed)}
+
+
+__all__ = ["LogitUniform", "OrthogonalMap", "TileEmbedding"]

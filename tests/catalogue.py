@@ -8,8 +8,8 @@ import numpy as np
 
 from hyperkeras import layers
 
-# Bases that users subclass; the sources that stand on them are in the catalogue.
-ABSTRACT = {"Source"}
+# Bases that users subclass; the sources and generators that stand on them are in the catalogue.
+ABSTRACT = {"Generator", "Source"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,11 @@ def sparse(target_shape, source, **arguments):
     return lambda sampling=SAMPLING: layers.SparseHyperlayer(
         target_shape, source(), seed=1, **{**arguments, **sampling}
     )
+
+
+def generated(make):
+    """A layer that draws nothing in a call, however it is asked to."""
+    return lambda sampling=None: make()
 
 
 CASES = [
@@ -133,5 +138,59 @@ CASES = [
         (6, 7, 1),
         (1, 3, 3, 1),
         6 * 6 * 7 + 1,
+    ),
+    Case(
+        "hyper_conv2d",
+        ("HyperConv2D", "KernelGenerator"),
+        generated(
+            lambda: layers.HyperConv2D(
+                6, 3, layers.KernelGenerator((3, 3, 2, 3), 5, 4), strides=2, activation="tanh"
+            )
+        ),
+        (5, 6, 4),
+        (3, 3, 6),
+        4 * 5 + 6 + 4 * (5 + 1) * 2 + 9 * 3 * (4 + 1),
+    ),
+    Case(
+        "hyper_conv2d_dilated",
+        ("HyperConv2D", "KernelGenerator"),
+        generated(
+            lambda: layers.HyperConv2D(
+                2,
+                (3, 2),
+                layers.KernelGenerator((3, 2, 2, 2), 3),
+                padding="valid",
+                dilation_rate=2,
+                use_bias=False,
+                kernel_constraint="non_neg",
+            )
+        ),
+        (6, 5, 2),
+        (2, 3, 2),
+        3 + 3 * (3 + 1) * 2 + 6 * 2 * (3 + 1),
+    ),
+    Case(
+        "hyper_dense",
+        ("HyperDense", "KernelGenerator"),
+        generated(lambda: layers.HyperDense(6, layers.KernelGenerator((2, 1, 2, 3), 4))),
+        (3, 8),
+        (3, 6),
+        4 * 4 + 6 + 4 * (4 + 1) * 2 + 2 * 3 * (4 + 1),
+    ),
+    Case(
+        "hyper_conv2d_coordinates",
+        ("HyperConv2D", "CoordinateGenerator"),
+        generated(lambda: layers.HyperConv2D(4, 3, layers.CoordinateGenerator((3, 3, 2, 2), 3, 5))),
+        (4, 4, 2),
+        (4, 4, 4),
+        2 * 3 + 4 + 5 * (3 + 5) + 5 * (5 + 1) + 5 + 1,
+    ),
+    Case(
+        "hyper_dense_cosines",
+        ("HyperDense", "DCTGenerator"),
+        generated(lambda: layers.HyperDense(4, layers.DCTGenerator((1, 2, 3, 2), 5))),
+        (6,),
+        (4,),
+        2 * 5 + 4,
     ),
 ]

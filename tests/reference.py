@@ -1,4 +1,4 @@
-"""The sparse hyperlayer's equations in NumPy, float64, loops and all: nothing to go wrong."""
+"""The layers' equations in NumPy, float64, loops and all: nothing to go wrong."""
 
 import itertools
 
@@ -134,7 +134,9 @@ def _affine_grids(raw, size, shape):
 
 
 def layer_output(layer, x, training):
-    """What a SparseHyperlayer gives, in training without drawn samples, from its weights."""
+    """What a layer of the catalogue gives, in training without drawn samples, from its weights."""
+    if hasattr(layer, "generator"):
+        return generated_output(layer, x)
     means, sigmas, values = source(layer.source, x)
     r, k = len(layer.full_size), means.shape[1]
     columns = list(range(r)) if layer.learned_columns is None else list(layer.learned_columns)
@@ -156,3 +158,92 @@ def layer_output(layer, x, training):
     n = r - len(layer.target_shape)
     y = np.stack([np.tensordot(w, one, axes=n) for w, one in zip(weights, x, strict=True)])
     return y if layer.bias is None else y + layer.bias.numpy().astype("float64")
+
+
+def generate_kernel(z, w_in, b_in, w_out, b_out):
+    """z [N_z] -> [f, f, N_in, N_out], an input channel and a filter at a time."""
+    (_, n_in, d), (_, height, width, n_out) = w_in.shape, w_out.shape
+    k = np.zeros((height, width, n_in, n_out))
+    for i in range(n_in):
+        a = [z @ w_in[:, i, j] + b_in[i, j] for j in range(d)]
+        for y, x, o in np.ndindex(height, width, n_out):
+            k[y, x, i, o] = a @ w_out[:, y, x, o] + b_out[y, x, o]
+    return k
+
+
+def coordinate_kernel(z, shape, w_c, w_z, b_1, w_2, b_2, w_3, b_3):
+    """z [N_z] -> [f, f, N_in, N_out], a weight at a time."""
+    k = np.zeros(shape)
+    for index in np.ndindex(*shape):
+        c = np.array(
+            [2 * n / (s - 1) - 1 if s > 1 else 0 for n, s in zip(index, shape, strict=True)]
+        )
+        hidden = np.tanh(np.tanh(c @ w_c + z @ w_z + b_1) @ w_2 + b_2)
+        k[index] = hidden @ w_3 + b_3
+    return k
+
+
+def dct_kernel(z, shape):
+    """z [N_z] -> [f, f, N_in, N_out], a frequency at a time."""
+    frequencies = sorted(
+        np.ndindex(*shape),
+        key=lambda m: (round(sum(a / s for a, s in zip(m, shape, strict=True)), 9), m),
+    )
+    k, places = np.zeros(shape), np.indices(shape)
+    for value, m in zip(z, frequencies, strict=False):
+        term = np.full(shape, value)
+        for frequency, s, n in zip(m, shape, places, strict=True):
+            norm = np.sqrt((1 if frequency == 0 else 2) / s)
+            term = term * norm * np.cos(np.pi * frequency * (2 * n + 1) / (2 * s))
+        k += term
+    return k
+
+
+def tile(generator, z):
+    """The kernel that a generator makes of one embedding [N_z]."""
+    weights = [w.numpy().astype("float64") for w in generator.weights]
+    shape = generator.kernel_shape
+    if type(generator).__name__ == "KernelGenerator":
+        return generate_kernel(z, *weights)
+    if type(generator).__name__ == "CoordinateGenerator":
+        return coordinate_kernel(z, shape, *weights)
+    return np.sqrt(shape[-1] / len(z)) * dct_kernel(z, shape)
+
+
+def convolve(x, k, strides, dilation, padding):
+    """x [b, h, w, c] with k [f, f, c, o], channels last."""
+    size = [(f - 1) * step + 1 for f, step in zip(k.shape[:2], dilation, strict=True)]
+    if padding == "same":
+        out = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
+        missing = [
+            max(0, (o - 1) * s + f - n)
+            for o, s, f, n in zip(out, strides, size, x.shape[1:3], strict=True)
+        ]
+        x = np.pad(x, [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)])
+    out = [(n - f) // s + 1 for n, f, s in zip(x.shape[1:3], size, strides, strict=True)]
+    y = np.zeros((len(x), *out, k.shape[-1]))
+    for i, j in np.ndindex(*out):
+        top, left = i * strides[0], j * strides[1]
+        window = x[:, top : top + size[0] : dilation[0], left : left + size[1] : dilation[1]]
+        y[:, i, j] = np.tensordot(window, k, axes=3)
+    return y
+
+
+def generated_output(layer, x):
+    """What a HyperConv2D or HyperDense gives, from its weights and its generator's."""
+    z = layer.embeddings.numpy().astype("float64")
+    convolution = type(layer).__name__ == "HyperConv2D"
+    tiles = [[tile(layer.generator, one) for one in row] for row in z]
+    if not convolution:
+        tiles = [[one.reshape(-1, one.shape[-1]) for one in row] for row in tiles]
+    k = np.concatenate([np.concatenate(row, axis=-1) for row in tiles], axis=-2)
+    if layer.kernel_constraint is not None:
+        k = np.maximum(k, 0)
+    x = np.asarray(x, "float64")
+    if convolution:
+        y = convolve(x, k, layer.strides, layer.dilation_rate, layer.padding)
+    else:
+        y = x @ k
+    if layer.bias is not None:
+        y = y + layer.bias.numpy()
+    return np.tanh(y) if layer.activation.__name__ == "tanh" else y

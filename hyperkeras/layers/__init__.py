@@ -2,9 +2,15 @@
 
 from hyperkeras.layers.affine_source import AffineSource
 from hyperkeras.layers.box_source import BoxSource
+from hyperkeras.layers.coordinate_generator import CoordinateGenerator
+from hyperkeras.layers.dct_generator import DCTGenerator
 from hyperkeras.layers.dense_source import DenseSource
 from hyperkeras.layers.free_source import FreeSource
+from hyperkeras.layers.generator import Generator
 from hyperkeras.layers.glimpse import Glimpse
+from hyperkeras.layers.hyper_conv2d import HyperConv2D
+from hyperkeras.layers.hyper_dense import HyperDense
+from hyperkeras.layers.kernel_generator import KernelGenerator
 from hyperkeras.layers.source import Source
 from hyperkeras.layers.sparse_hyperlayer import SparseHyperlayer
 from hyperkeras.layers.top_k_source import TopKSource
@@ -12,9 +18,15 @@ from hyperkeras.layers.top_k_source import TopKSource
 __all__ = [
     "AffineSource",
     "BoxSource",
+    "CoordinateGenerator",
+    "DCTGenerator",
     "DenseSource",
     "FreeSource",
+    "Generator",
     "Glimpse",
+    "HyperConv2D",
+    "HyperDense",
+    "KernelGenerator",
     "Source",
     "SparseHyperlayer",
     "TopKSource",

@@ -1,0 +1,113 @@
+"""Kernels from embeddings (Ha, Dai & Le 2016, section 3.1), and two other ways to make them."""
+
+from functools import lru_cache
+
+import numpy as np
+from keras import ops
+
+
+def generate_kernel(z, w_in, b_in, w_out, b_out):
+    r"""The tile of a kernel that an embedding stands for (Ha et al. 2016, section 3.1).
+
+    .. math:: a_i = W_i\, z + B_i, \qquad K_i = \langle W_{\mathrm{out}}, a_i \rangle
+        + B_{\mathrm{out}}, \qquad i = 1, \dots, N_{\mathrm{in}}
+
+    Args:
+        z: Float tensor of shape `[..., N_z]`: an embedding a tile.
+        w_in: Float tensor of shape `[N_z, N_in, d]`: the matrices W_i.
+        b_in: Float tensor of shape `[N_in, d]`: the biases B_i.
+        w_out: Float tensor of shape `[d, f, f, N_out]`.
+        b_out: Float tensor of shape `[f, f, N_out]`.
+
+    Returns:
+        Tiles K of shape `[..., f, f, N_in, N_out]`.
+    """
+    a = ops.tensordot(z, w_in, axes=1) + b_in  # [..., N_in, d]
+    k = ops.tensordot(a, w_out, axes=1) + b_out  # [..., N_in, f, f, N_out]
+    return ops.moveaxis(k, -4, -2)
+
+
+def join_tiles(tiles):
+    r"""A kernel put together from tiles (Ha et al. 2016, section 3.1).
+
+    .. math:: K[y, x, pN_{\mathrm{in}} + i, qN_{\mathrm{out}} + o] = K^{pq}[y, x, i, o]
+
+    Args:
+        tiles: Tensor of shape `[tiles_in, tiles_out, f, f, N_in, N_out]`.
+
+    Returns:
+        Tensor of shape `[f, f, tiles_in N_in, tiles_out N_out]`.
+    """
+    p, q, height, width, n_in, n_out = tiles.shape
+    ordered = ops.transpose(tiles, (2, 3, 0, 4, 1, 5))
+    return ops.reshape(ordered, (height, width, p * n_in, q * n_out))
+
+
+def coordinate_kernel(z, coordinates, w_c, w_z, b_1, w_2, b_2, w_3, b_3):
+    r"""A kernel as a function of its weights' places (after HyperNEAT, Stanley et al. 2009).
+
+    .. math:: K[c] = w_3^\top \tanh\left(W_2 \tanh\left(W_c\, c + W_z\, z + b_1\right)
+        + b_2\right) + b_3
+
+    Args:
+        z: Float tensor of shape `[..., N_z]`.
+        coordinates: Float tensor of shape `[f, f, N_in, N_out, 4]`: the place c of each weight.
+        w_c: Float tensor of shape `[4, h]`.
+        w_z: Float tensor of shape `[N_z, h]`.
+        b_1: Float tensor of shape `[h]`.
+        w_2: Float tensor of shape `[h, h]`.
+        b_2: Float tensor of shape `[h]`.
+        w_3: Float tensor of shape `[h]`.
+        b_3: Float scalar.
+
+    Returns:
+        Kernels of shape `[..., f, f, N_in, N_out]`.
+    """
+    shift = ops.matmul(z, w_z)[..., None, None, None, None, :]  # [..., 1, 1, 1, 1, h]
+    hidden = ops.tanh(ops.matmul(coordinates, w_c) + b_1 + shift)  # [..., f, f, N_in, N_out, h]
+    hidden = ops.tanh(ops.matmul(hidden, w_2) + b_2)
+    return ops.sum(hidden * w_3, axis=-1) + b_3
+
+
+def dct_kernel(z, kernel_shape):
+    r"""A kernel from its lowest frequencies (after Koutník et al. 2010).
+
+    .. math:: K[n] = \sum_m z_m \prod_{r=1}^4 \varphi_{m_r}(n_r), \qquad
+        \varphi_m(n) = \sqrt{\frac{2 - [m = 0]}{s_r}}
+        \cos\frac{\pi m\, (2n + 1)}{2 s_r}
+
+    the orthonormal cosine basis (DCT) over the four dims s of the kernel. The frequencies m are
+    taken in the order of Σ m_r / s_r, ties in the order of the kernel's own indices.
+
+    Args:
+        z: Float tensor of shape `[..., N_z]`: coefficients, with N_z at most f f N_in N_out.
+        kernel_shape: Four positive integers s = (f, f, N_in, N_out).
+
+    Returns:
+        Kernels of shape `[..., f, f, N_in, N_out]`.
+    """
+    places = _frequency_places(tuple(kernel_shape), z.shape[-1])
+    padded = ops.concatenate([z, ops.zeros_like(z[..., :1])], axis=-1)
+    k = ops.take(padded, places, axis=-1)  # [..., f, f, N_in, N_out], in frequencies
+    for s in kernel_shape:  # the first of the four axes goes, transformed, to the end
+        k = ops.tensordot(k, ops.cast(_cosines(s), z.dtype), axes=[[-4], [0]])
+    return k
+
+
+@lru_cache
+def _frequency_places(kernel_shape, count):
+    """Where in z the coefficient of each frequency stands; `count` where it is zero."""
+    frequencies = sum(np.indices(kernel_shape) / np.reshape(kernel_shape, (4, 1, 1, 1, 1)))
+    # Equal sums differ by rounding, which must not decide between them.
+    order = np.argsort(np.round(frequencies, 9), axis=None, kind="stable")
+    places = np.full(len(order), count, "int32")
+    places[order[:count]] = np.arange(count)
+    return places.reshape(kernel_shape)
+
+
+@lru_cache
+def _cosines(size):
+    """The orthonormal DCT-II matrix [frequency, place]."""
+    m, n = np.indices((size, size))
+    basis = np.cos(np.pi * m * (2 * n + 1) / (2 * size)) * np.sqrt(2 / size)
+    return basis * np.where(m == 0, np.sqrt(0.5), 1)
