@@ -6,8 +6,10 @@ are imported where they are used.
 """
 
 import gzip
+import io
 import os
 import struct
+import tarfile
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +19,11 @@ IDX_FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
+
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
 
 
 class DataError(RuntimeError):
@@ -155,3 +162,140 @@ class Cluttered:
         """A test set by another generator: as `test`, but for `changes`."""
         rng = np.random.default_rng(2)
         return clutter(rng, *self.splits["test"], self.test_count, **self.generator | changes)
+
+
+def cifar10(data_dir=None):
+    """CIFAR-10 from its binary files: {split: ([n, 32, 32, 3] of 0 to 255, labels [n])}."""
+    folder = Path(data_dir or ".").expanduser()
+    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+    for place in (folder, folder / "cifar-10-batches-bin"):
+        if all((place / name).is_file() for name in names):
+            break
+    else:
+        raise DataError(
+            f"CIFAR-10 was not found in {folder}. Unpack cifar-10-binary.tar.gz and name its "
+            "folder with --data-dir DIR. The data `digits` needs no files."
+        )
+    rows = [np.fromfile(place / name, np.uint8) for name in names]
+    for name, row in zip(names, rows, strict=True):
+        if not len(row) or len(row) % 3073:
+            raise DataError(f"{place / name} does not hold records of 3073 bytes")
+    rows = [row.reshape(-1, 3073) for row in rows]
+    whole, test = (
+        (part[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), part[:, 0].astype("int32"))
+        for part in (np.concatenate(rows[:5]), rows[5])
+    )
+    return _cifar_splits(whole, test)
+
+
+def cifar10_jpeg(data_dir=None):
+    """CIFAR-10's images as lossy JPEGs, from a tar file: splits as of `cifar10`.
+
+    Members are named `train/CLASS/NUMBER.jpg` and `test/CLASS/NUMBER.jpg`.
+    """
+    folder = Path(data_dir or ".").expanduser()
+    found = sorted([*folder.glob("cifar10_jpeg*.tar.xz"), *folder.glob("*/cifar10_jpeg*.tar.xz")])
+    if not found:
+        raise DataError(
+            f"No cifar10_jpeg*.tar.xz was found in {folder}; name its folder with --data-dir DIR. "
+            "The data `digits` needs no files."
+        )
+    try:
+        from PIL import Image
+    except ImportError:
+        raise DataError("The data `cifar10_jpeg` needs Pillow: pip install pillow") from None
+    images, labels = {"train": [], "test": []}, {"train": [], "test": []}
+    try:
+        with tarfile.open(found[0]) as file:
+            for member in file:
+                if not member.name.endswith(".jpg"):
+                    continue
+                split, name, _ = member.name.removeprefix("./").split("/")
+                picture = Image.open(io.BytesIO(file.extractfile(member).read())).convert("RGB")
+                images[split].append(np.asarray(picture, "uint8"))
+                labels[split].append(CIFAR10_CLASSES.index(name))
+        whole, test = (
+            (np.stack(images[split]), np.array(labels[split], "int32"))
+            for split in ("train", "test")
+        )
+    except (OSError, EOFError, KeyError, ValueError, tarfile.TarError) as error:
+        raise DataError(f"{found[0]} is not a readable set of JPEG images: {error}") from error
+    return _cifar_splits(whole, test)
+
+
+def _cifar_splits(whole, test):
+    """A tenth of the training images, the same in every run, is for validation."""
+    images, labels = whole
+    order = np.random.default_rng(0).permutation(len(images))
+    cut = len(images) // 10
+    parts = {"train": order[cut:], "valid": order[:cut]}
+    return {split: (images[i], labels[i]) for split, i in parts.items()} | {"test": test}
+
+
+def shifted(rng, images, reach, flip=False):
+    """Images moved by up to `reach` pixels each way, zeros coming in, and flipped half the time."""
+    n, height, width, _ = images.shape
+    padded = np.pad(images, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
+    top, left = rng.integers(0, 2 * reach + 1, (2, n))
+    rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
+    if flip:
+        columns = np.where(rng.random(n)[:, None] < 0.5, columns, columns[:, ::-1])
+    return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def stretched(rng, images, count):
+    """`count` rows and columns put in at random places, as means of their neighbours; then a crop.
+
+    After Ha et al. (2016): digits grow a little, and move by up to `count` pixels.
+    """
+    n, *sides, _ = images.shape
+    for axis, side in enumerate(sides, start=1):
+        new = rng.integers(1, side - 1, (n, count)) - 0.5  # half-way between two old lines
+        places = np.sort(np.concatenate([np.tile(np.arange(side), (n, 1)), new], axis=1))
+        lines = rng.integers(0, count + 1, n)[:, None] + np.arange(side)
+        places = np.take_along_axis(places, lines, axis=1)
+        places = places[:, :, None, None] if axis == 1 else places[:, None, :, None]
+        low, high = (
+            np.take_along_axis(images, edge(places).astype(int), axis=axis)
+            for edge in (np.floor, np.ceil)
+        )
+        images = (low + high) / 2
+    return images.astype("float32")
+
+
+class Images:
+    """Batches of the `splits`' images, in a new order each epoch, changed by `augment(rng, x)`.
+
+    Where pixels are bytes they are standardized by the training images' mean and deviation, a
+    number a channel.
+    """
+
+    def __init__(self, splits, batch, steps, augment):
+        self.splits, self.batch, self.steps, self.augment = splits, batch, steps, augment
+        x = splits["train"][0]
+        self.mean, self.deviation = np.float32(0), np.float32(1)
+        if x.dtype == np.uint8:
+            self.mean = x.mean((0, 1, 2)).astype("float32")
+            self.deviation = x.std((0, 1, 2)).astype("float32")
+
+    def scale(self, x):
+        return (x - self.mean) / self.deviation
+
+    def train(self, seed, epoch):
+        rng, (x, y) = np.random.default_rng([3, seed, epoch]), self.splits["train"]
+        order = rng.permutation(len(x))
+        for step in range(self.steps):
+            # Where an epoch asks for more than there is, the order begins again.
+            chosen = order.take(np.arange(self.batch) + step * self.batch, mode="wrap")
+            # Scaled first, the zeros that shifts bring in are the mean colour.
+            yield self.augment(rng, self.scale(x[chosen])), y[chosen]
+
+    @cached_property
+    def valid(self):
+        x, y = self.splits["valid"]
+        return self.scale(x), y
+
+    @cached_property
+    def test(self):
+        x, y = self.splits["test"]
+        return self.scale(x), y

@@ -15,6 +15,8 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   bilinear crop that the same localisation network places;
 * `glimpse_conv`: the same two, placed by the published code's localisation network, six
   convolutions and two dense layers, 10 million weights;
+* `wide_resnet`: WRN-n-1 with generated kernels, a batch of 32×32 images, against the same network
+  with kernels of its own;
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer.
 """
 
@@ -25,13 +27,8 @@ import time
 import numpy as np
 
 MODELS = (
-    "contract",
-    "contract_dense",
-    "identity_step",
-    "identity_step_shared",
-    "glimpse",
-    "glimpse_conv",
-    "growth",
+    *("contract", "contract_dense", "identity_step", "identity_step_shared"),
+    *("glimpse", "glimpse_conv", "wide_resnet", "growth"),
 )
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
@@ -82,6 +79,9 @@ def configurations(model, preset, data):
     if model.startswith("contract"):
         many = dict(repeats=7 * base["repeats"])  # of milliseconds each
         return [base | many | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]
+    if model == "wide_resnet":
+        small = preset == "smoke"
+        return [base | dict(size=10 if small else 16, batch=2 if small else 64)]
     if model.startswith("identity"):
         return [base | dict(size=sizes["identity"], batch=64, samples=4, region=4)]
     if model.startswith("glimpse"):
@@ -154,6 +154,7 @@ def _build(model, contender, config, seed):
         "contract": _products,
         "identity": _identities,
         "glimpse": _glimpses,
+        "wide": _wide_resnets,
         "growth": _growths,
     }
     return build[model.split("_")[0]](model, contender, config)
@@ -230,6 +231,22 @@ def _glimpses(model, contender, config):
     else:
         crop = SpatialTransformer(side, keras.Sequential(parts))
     return _training_step(crop, (config["batch"], canvas, canvas, 1), target=0.0)
+
+
+def _wide_resnets(model, contender, config):
+    import keras
+    import tensorflow as tf
+
+    from hyperkeras.models import wide_resnet
+
+    network = wide_resnet(config["size"], 1, "hyper" if contender == "ours" else "dense")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(0.001), loss, jit_compile=False)
+    x = tf.random.normal((config["batch"], 32, 32, 3))
+    y = tf.zeros((config["batch"],), tf.int32)
+    network.optimizer.build(network.trainable_variables)
+    step = tf.function(lambda: network.train_step((x, y)))
+    return lambda: step()["loss"].numpy()
 
 
 def _growths(model, contender, config):

@@ -1,9 +1,11 @@
 """The reproductions' data: the clutter generator, the splits, and missing files."""
 
 import gzip
+import io
 import struct
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -133,3 +135,104 @@ def test_missing_data_is_said_at_once(tmp_path):
     assert "--data-dir" in done.stderr and "train-images-idx3-ubyte.gz" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("**/*.json"))
+
+
+def test_shifts_move_and_flip_images():
+    x = np.arange(1, 13, dtype="float32").reshape(1, 4, 3, 1).repeat(400, axis=0)
+    moved = data.shifted(np.random.default_rng(0), x, 1, flip=True)
+    assert moved.shape == x.shape and moved.dtype == x.dtype
+    seen = {picture.tobytes() for picture in moved}
+    padded = np.pad(x[0], [(1, 1), (1, 1), (0, 0)])
+    crops = [padded[i : i + 4, j : j + 3] for i in range(3) for j in range(3)]
+    assert seen == {
+        np.ascontiguousarray(c).tobytes() for c in [*crops, *(c[:, ::-1] for c in crops)]
+    }
+    still = data.shifted(np.random.default_rng(0), x, 0)
+    np.testing.assert_array_equal(still, x)
+
+
+def test_stretching_puts_in_means_of_neighbours():
+    ramp = np.arange(8.0)[:, None] + 10 * np.arange(9.0)
+    x = ramp.reshape(1, 8, 9, 1).repeat(300, axis=0).astype("float32")
+    y = data.stretched(np.random.default_rng(0), x, 2)
+    assert y.shape == x.shape and y.dtype == np.float32
+    rows, columns = np.diff(y[..., 0], axis=1), np.diff(y[..., 0], axis=2)
+    assert set(np.unique(rows)) <= {0, 0.5, 1} and set(np.unique(columns)) <= {0, 5, 10}
+    assert len(np.unique(y[:, 0, 0, 0])) > 3  # places differ from image to image
+    np.testing.assert_array_equal(data.stretched(np.random.default_rng(0), x, 0), x)
+
+
+def test_images_come_in_a_new_order_each_epoch_and_scaled():
+    pixels = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    splits = {split: (pixels, np.arange(10)) for split in ("train", "valid", "test")}
+
+    def augment(rng, x):
+        return x + rng.integers(0, 2) * 0
+
+    made = data.Images(splits, 4, 3, augment)
+    batches = list(made.train(0, 0))
+    labels = np.concatenate([y for _, y in batches])
+    assert sorted(labels[:10]) == list(range(10)) and len(labels) == 12
+    np.testing.assert_allclose(
+        batches[0][0][:, 0, 0, 0], (labels[:4] - 4.5) / pixels.std(), rtol=1e-6
+    )
+    for other in ((1, 0), (0, 1)):
+        assert (np.concatenate([y for _, y in made.train(*other)]) != labels).any()
+    np.testing.assert_array_equal([y for _, y in made.train(0, 0)], [y for _, y in batches])
+    np.testing.assert_allclose(made.test[0].std(), 1, rtol=1e-5)
+
+
+def jpeg_archive(folder):
+    """Each class's colour in a few images."""
+    from PIL import Image
+
+    with tarfile.open(folder / "cifar10_jpeg_small.tar.xz", "w:xz") as file:
+        for split, count in (("train", 10), ("test", 2)):
+            for c, name in enumerate(data.CIFAR10_CLASSES):
+                for i in range(count):
+                    content = io.BytesIO()
+                    Image.new("RGB", (32, 32), (20 * c, 100, 50)).save(content, "jpeg")
+                    member = tarfile.TarInfo(f"{split}/{name}/{i:04}.jpg")
+                    member.size = content.tell()
+                    content.seek(0)
+                    file.addfile(member, content)
+
+
+def test_cifar10_reads_jpegs_from_their_archive(tmp_path):
+    jpeg_archive(tmp_path)
+    splits = data.cifar10_jpeg(tmp_path)
+    assert {split: x.shape for split, (x, _) in splits.items()} == {
+        "train": (90, 32, 32, 3),
+        "valid": (10, 32, 32, 3),
+        "test": (20, 32, 32, 3),
+    }
+    for x, y in splits.values():
+        assert x.dtype == np.uint8 and np.abs(x[:, 9, 9, 0] - 20.0 * y).max() < 8
+    path = next(tmp_path.glob("*.xz"))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(data.DataError, match=path.name):
+        data.cifar10_jpeg(tmp_path)
+
+
+def test_cifar10_reads_its_binary_files(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        rows = rng.integers(0, 256, (4, 3073), dtype=np.uint8)
+        rows[:, 0] = range(4)
+        rows[:, 1:1025] = 10 * rows[:, :1]  # red
+        rows.tofile(folder / name)
+    splits = data.cifar10(tmp_path)
+    assert [len(splits[split][1]) for split in ("train", "valid", "test")] == [18, 2, 4]
+    for x, y in splits.values():
+        assert x.shape[1:] == (32, 32, 3) and (x[..., 0] == 10 * y[:, None, None]).all()
+    (folder / "test_batch.bin").write_bytes(b"abc")
+    with pytest.raises(data.DataError, match="test_batch.bin"):
+        data.cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("source", [data.cifar10, data.cifar10_jpeg])
+def test_missing_photographs_are_said(source, tmp_path):
+    with pytest.raises(data.DataError, match="--data-dir DIR"):
+        source(tmp_path)

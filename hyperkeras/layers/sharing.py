@@ -25,16 +25,15 @@ def serialize(generator):
 
 def deserialize(config, layer_name):
     """The generator of the layer `layer_name`, shared with the layers copied along with it."""
-    generator = keras.saving.deserialize_keras_object(config)
-    if "shared_object_id" in config or not isinstance(generator, keras.layers.Layer):
-        return generator
+    if not isinstance(config, dict) or "shared_object_id" in config:
+        return keras.saving.deserialize_keras_object(config)
     if not hasattr(_copies, "newest"):
         _copies.newest = weakref.WeakValueDictionary()
         _copies.names = weakref.WeakKeyDictionary()
     key = json.dumps(config, sort_keys=True)
-    newest = _copies.newest.get(key)
-    if newest is None or layer_name in _copies.names[newest]:
-        newest = _copies.newest[key] = generator
-        _copies.names[newest] = set()
-    _copies.names[newest].add(layer_name)
-    return newest
+    generator = _copies.newest.get(key)
+    if generator is None or layer_name in _copies.names[generator]:
+        generator = _copies.newest[key] = keras.saving.deserialize_keras_object(config)
+        _copies.names[generator] = set()
+    _copies.names[generator].add(layer_name)
+    return generator

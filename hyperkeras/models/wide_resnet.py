@@ -122,7 +122,8 @@ def wide_resnet(
 
 
 def _normalized(x, prefix):
-    return layers.ReLU(name=f"{prefix}_relu")(layers.BatchNormalization(name=f"{prefix}_norm")(x))
+    norm = layers.BatchNormalization(momentum=0.9, name=f"{prefix}_norm")
+    return layers.ReLU(name=f"{prefix}_relu")(norm(x))
 
 
 def _shortcut(x, filters, strides):
