@@ -135,7 +135,7 @@ def test_penalties_are_of_the_generated_kernel():
 def test_a_penalty_trains_embeddings_and_generator():
     layer = layers.HyperDense(2, generator(), kernel_regularizer=keras.regularizers.L2(1.0))
     model = keras.Sequential([keras.Input((18,)), layer])
-    model.compile(keras.optimizers.SGD(0.01), loss=lambda y, p: 0 * p)
+    model.compile(keras.optimizers.SGD(0.01), loss=lambda y, p: 0 * p, jit_compile=False)
     before = model.get_weights(), float(np.sum(np.square(layer.kernel)))
     model.fit(images(4, 18), np.zeros((4, 2)), verbose=0, epochs=3)
     changed = [np.any(a != b) for a, b in zip(before[0], model.get_weights(), strict=True)]
@@ -289,7 +289,7 @@ def test_a_file_holds_the_generator_once_even_across_nested_models(tmp_path):
 
 def test_training_a_loaded_model_trains_one_generator(tmp_path):
     twin = saved(chain(), tmp_path)
-    twin.compile("adam", "mse")
+    twin.compile("adam", "mse", jit_compile=False)
     twin.fit(images(), images(), verbose=0)
     (found,) = generators(twin).values()
     for layer in twin.layers:
@@ -391,7 +391,7 @@ def test_a_frozen_model_gives_the_same_and_generates_nothing():
     x = keras.layers.BatchNormalization()(inner(inputs))
     dense = layers.HyperDense(4, generator(), activation="relu")
     model = keras.Model(inputs, dense(keras.layers.Reshape((4, 18))(x)))
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=False)  # XLA takes minutes to compile
     model.fit(images(), np.ones((3, 4, 4)), verbose=0)  # moves the norm's means, too
     frozen = models.freeze(model)
     outputs_agree(frozen, model)
@@ -403,7 +403,7 @@ def test_a_frozen_model_gives_the_same_and_generates_nothing():
 def test_a_frozen_model_is_a_snapshot_and_the_model_never_stale():
     model, x = chain(), images()
     frozen, before = models.freeze(model), np.array(model(x))
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", jit_compile=False)
     np.testing.assert_allclose(model.predict(x, verbose=0), before, atol=1e-6)
     model.fit(x, 10 * x, verbose=0)
     after = model.predict(x, verbose=0)
