@@ -206,7 +206,7 @@ def tile(generator, z):
     if type(generator).__name__ == "KernelGenerator":
         return generate_kernel(z, *weights)
     if type(generator).__name__ == "CoordinateGenerator":
-        return coordinate_kernel(z, shape, *weights)
+        return coordinate_kernel(z, shape, *weights) / np.sqrt(np.prod(shape[:3]))
     return np.sqrt(shape[-1] / len(z)) * dct_kernel(z, shape)
 
 

@@ -13,8 +13,8 @@ from hyperkeras.ops.kernels import coordinate_kernel
 class CoordinateGenerator(Generator):
     r"""A small network that computes each weight from where it stands, as HyperNEAT's does.
 
-    .. math:: K[c] = w_3^\top \tanh\left(W_2 \tanh\left(W_c\, c + W_z\, z + b_1\right)
-        + b_2\right) + b_3
+    .. math:: K[c] = \frac{1}{\sqrt{f^2 N_{\mathrm{in}}}} \left(w_3^\top \tanh\left(
+        W_2 \tanh\left(W_c\, c + W_z\, z + b_1\right) + b_2\right) + b_3\right)
 
     with c ∈ [−1, 1]⁴ the place of a weight: row, column, input channel, output channel. A kernel
     so made is smooth in all four, but neighbouring channels have nothing to do with each other:
@@ -54,14 +54,14 @@ class CoordinateGenerator(Generator):
 
     def build(self, input_shape):
         super().build(input_shape)
-        h, fan_in = self.hidden_dim, np.prod(self.kernel_shape[:3])
+        h = self.hidden_dim
         # Wide enough for the first layer to bend, and a kernel's variance of about 2 / fan_in.
         self._add("coordinate_kernel", (4, h), 2.0)
         self._add("embedding_kernel", (self.embedding_dim, h), self.embedding_dim**-0.5)
         self._add("input_bias", (h,), 1.0)
         self._add("hidden_kernel", (h, h), 2.0 * h**-0.5)
         self._add("hidden_bias", (h,), 0.0)
-        self._add("output_kernel", (h,), 2.0 * (h * fan_in) ** -0.5)
+        self._add("output_kernel", (h,), 2.0 * h**-0.5)
         self._add("output_bias", (), 0.0)
 
     def _add(self, name, shape, stddev):
@@ -74,7 +74,11 @@ class CoordinateGenerator(Generator):
             *(self.hidden_kernel, self.hidden_bias, self.output_kernel, self.output_bias),
         )
         places = ops.cast(self.coordinates, inputs.dtype)
-        return coordinate_kernel(inputs, places, *(ops.convert_to_tensor(w) for w in weights))
+        # The factor stands apart from the weights, whose steps would move all of K at once.
+        gain = float(np.prod(self.kernel_shape[:3])) ** -0.5
+        return gain * coordinate_kernel(
+            inputs, places, *(ops.convert_to_tensor(w) for w in weights)
+        )
 
     def get_config(self):
         return {**super().get_config(), "hidden_dim": self.hidden_dim}
