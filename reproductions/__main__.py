@@ -11,8 +11,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).parent / "results"
-HELPERS = {"__main__", "data", "harness", "records", "report"}
-PARTS = ("_networks", "_pictures")  # of a task that needs more than one file
+HELPERS = {"__main__", "data", "harness", "images", "records", "report"}
+PARTS = ("_networks", "_pictures", "_steps")  # of a task that needs more than one file
 
 
 def tasks():

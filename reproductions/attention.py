@@ -131,11 +131,12 @@ def configurations(model, preset, data):
 
 def data(name, config, data_dir):
     from reproductions import data as sources
+    from reproductions import images
 
     splits = sources.digits(config["scale"]) if name == "digits" else sources.mnist(data_dir)
     generator = {key: config[key] for key in ("canvas", "distractors", "crop")}
     counts = config["batch"], config["steps"], config["valid"], config["test"]
-    return sources.Cluttered(splits, *counts, **generator)
+    return images.Cluttered(splits, *counts, **generator)
 
 
 def build(model, config, data):

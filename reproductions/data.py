@@ -1,8 +1,6 @@
-"""The tasks' data: generated, embedded in scikit-learn, or read from `--data-dir`.
+"""The tasks' data: embedded in scikit-learn, or read from `--data-dir`.
 
-A set is an object with `train(seed, epoch)`, an iterable of batches `(x, y)` that depends on
-nothing but its two arguments, and with `valid` and `test`, fixed arrays `(x, y)`. Heavy packages
-are imported where they are used.
+Each function gives {split: (images, labels)}. Heavy packages are imported where they are used.
 """
 
 import gzip
@@ -10,7 +8,6 @@ import io
 import os
 import struct
 import tarfile
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -100,70 +97,6 @@ def _read_idx(path):
         raise DataError(f"{path} is not a readable idx file: {error}") from error
 
 
-def clutter(rng, images, labels, count, canvas, distractors, crop):
-    """Digits among pieces of other digits, after DeepMind's generator for Mnih et al. (2014).
-
-    `distractors` pieces of `crop` × `crop` pixels, each from a uniform place of a random digit, are
-    added at uniform places and capped at 1; then one digit is added, wholly inside, and the sum
-    clipped to [0, 1]. Returns `(x [count, canvas, canvas, 1], y [count])`.
-    """
-    x = np.zeros((count, canvas, canvas, 1), "float32")
-    row = np.arange(count)[:, None, None]
-
-    def window(side, outer):
-        top, left = rng.integers(0, outer - side + 1, (2, count))
-        return (
-            row,
-            (top[:, None] + np.arange(side))[:, :, None],
-            (left[:, None] + np.arange(side))[:, None, :],
-        )
-
-    for _ in range(distractors):
-        source = images[rng.integers(0, len(images), count)]
-        x[window(crop, canvas)] += source[window(crop, images.shape[1])]
-    np.minimum(x, 1.0, out=x)
-    chosen = rng.integers(0, len(images), count)
-    x[window(images.shape[1], canvas)] += images[chosen]
-    return np.clip(x, 0.0, 1.0, out=x), labels[chosen]
-
-
-class Cluttered:
-    """Cluttered pictures of the `splits`' digits, each split from its own digits alone."""
-
-    def __init__(self, splits, batch, steps, valid_count, test_count, **generator):
-        self.splits, self.batch, self.steps = splits, batch, steps
-        self.valid_count, self.test_count, self.generator = valid_count, test_count, generator
-
-    def train(self, seed, epoch):
-        """Batches made by `tf.data` while the network trains on those before."""
-        import tensorflow as tf
-
-        def batches():
-            rng = np.random.default_rng([0, seed, epoch])
-            for _ in range(self.steps):
-                yield clutter(rng, *self.splits["train"], self.batch, **self.generator)
-
-        canvas = self.generator["canvas"]
-        images = tf.TensorSpec((self.batch, canvas, canvas, 1), tf.float32)
-        labels = tf.TensorSpec((self.batch,), tf.int32)
-        made = tf.data.Dataset.from_generator(batches, output_signature=(images, labels))
-        return made.prefetch(4)
-
-    @cached_property
-    def valid(self):
-        rng = np.random.default_rng(1)
-        return clutter(rng, *self.splits["valid"], self.valid_count, **self.generator)
-
-    @cached_property
-    def test(self):
-        return self.other_test()
-
-    def other_test(self, **changes):
-        """A test set by another generator: as `test`, but for `changes`."""
-        rng = np.random.default_rng(2)
-        return clutter(rng, *self.splits["test"], self.test_count, **self.generator | changes)
-
-
 def cifar10(data_dir=None):
     """CIFAR-10 from its binary files: {split: ([n, 32, 32, 3] of 0 to 255, labels [n])}."""
     folder = Path(data_dir or ".").expanduser()
@@ -230,72 +163,3 @@ def _cifar_splits(whole, test):
     cut = len(images) // 10
     parts = {"train": order[cut:], "valid": order[:cut]}
     return {split: (images[i], labels[i]) for split, i in parts.items()} | {"test": test}
-
-
-def shifted(rng, images, reach, flip=False):
-    """Images moved by up to `reach` pixels each way, zeros coming in, and flipped half the time."""
-    n, height, width, _ = images.shape
-    padded = np.pad(images, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
-    top, left = rng.integers(0, 2 * reach + 1, (2, n))
-    rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
-    if flip:
-        columns = np.where(rng.random(n)[:, None] < 0.5, columns, columns[:, ::-1])
-    return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def stretched(rng, images, count):
-    """`count` rows and columns put in at random places, as means of their neighbours; then a crop.
-
-    After Ha et al. (2016): digits grow a little, and move by up to `count` pixels.
-    """
-    n, *sides, _ = images.shape
-    for axis, side in enumerate(sides, start=1):
-        new = rng.integers(1, side - 1, (n, count)) - 0.5  # half-way between two old lines
-        places = np.sort(np.concatenate([np.tile(np.arange(side), (n, 1)), new], axis=1))
-        lines = rng.integers(0, count + 1, n)[:, None] + np.arange(side)
-        places = np.take_along_axis(places, lines, axis=1)
-        places = places[:, :, None, None] if axis == 1 else places[:, None, :, None]
-        low, high = (
-            np.take_along_axis(images, edge(places).astype(int), axis=axis)
-            for edge in (np.floor, np.ceil)
-        )
-        images = (low + high) / 2
-    return images.astype("float32")
-
-
-class Images:
-    """Batches of the `splits`' images, in a new order each epoch, changed by `augment(rng, x)`.
-
-    Where pixels are bytes they are standardized by the training images' mean and deviation, a
-    number a channel.
-    """
-
-    def __init__(self, splits, batch, steps, augment):
-        self.splits, self.batch, self.steps, self.augment = splits, batch, steps, augment
-        x = splits["train"][0]
-        self.mean, self.deviation = np.float32(0), np.float32(1)
-        if x.dtype == np.uint8:
-            self.mean = x.mean((0, 1, 2)).astype("float32")
-            self.deviation = x.std((0, 1, 2)).astype("float32")
-
-    def scale(self, x):
-        return (x - self.mean) / self.deviation
-
-    def train(self, seed, epoch):
-        rng, (x, y) = np.random.default_rng([3, seed, epoch]), self.splits["train"]
-        order = rng.permutation(len(x))
-        for step in range(self.steps):
-            # Where an epoch asks for more than there is, the order begins again.
-            chosen = order.take(np.arange(self.batch) + step * self.batch, mode="wrap")
-            # Scaled first, the zeros that shifts bring in are the mean colour.
-            yield self.augment(rng, self.scale(x[chosen])), y[chosen]
-
-    @cached_property
-    def valid(self):
-        x, y = self.splits["valid"]
-        return self.scale(x), y
-
-    @cached_property
-    def test(self):
-        x, y = self.splits["test"]
-        return self.scale(x), y

@@ -24,7 +24,7 @@ import multiprocessing
 import statistics
 import time
 
-import numpy as np
+from reproductions import speed_steps
 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
@@ -97,7 +97,7 @@ def configurations(model, preset, data):
 def measure(model, config, seed):
     """Medians in ms of both contenders, and their peaks in MB, each in a process of its own."""
     contenders = ["ours"] + ["other"] * config.get("dense", True)
-    steps = [_build(model, contender, config, seed) for contender in contenders]
+    steps = [speed_steps.build(model, contender, config, seed) for contender in contenders]
     times = [[] for _ in steps]
     for step in steps:
         step()
@@ -127,7 +127,7 @@ def _peak(model, contender, config, seed):
 
     tf.function(lambda x: tf.linalg.matmul(x, x))(tf.ones((64, 64)))  # what TensorFlow itself takes
     base = _memory("VmRSS")
-    step = _build(model, contender, config, seed)
+    step = speed_steps.build(model, contender, config, seed)
     for _ in range(3):
         step()
     return max(0.0, _memory("VmHWM") - base)
@@ -143,168 +143,6 @@ def _memory(field):
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _build(model, contender, config, seed):
-    """One training step as a function without arguments, which returns when it is done."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    build = {
-        "contract": _products,
-        "identity": _identities,
-        "glimpse": _glimpses,
-        "wide": _wide_resnets,
-        "growth": _growths,
-    }
-    return build[model.split("_")[0]](model, contender, config)
-
-
-def _products(model, contender, config):
-    import keras
-    import tensorflow as tf
-
-    from hyperkeras import ops
-
-    n, batch = config["size"], config["batch"]
-    rng = np.random.default_rng(0)
-    tuples = tf.constant(rng.integers(n, size=(config["tuples"], 2)))
-    values = tf.constant(rng.normal(size=config["tuples"]), tf.float32)
-    x = tf.constant(rng.normal(size=(batch, n)), tf.float32)
-    if model == "contract_dense" and contender == "other":
-        dense = keras.layers.Dense(n, use_bias=False)
-        dense.build(x.shape)
-
-    def autodiff(values, x):
-        matrix = tf.SparseTensor(tuples, values, (n, n))
-        return tf.transpose(tf.sparse.sparse_dense_matmul(matrix, x, adjoint_b=True))
-
-    upstream = tf.constant(rng.normal(size=(batch, n)), tf.float32)
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            tape.watch([values, x])
-            weights = values
-            if contender == "ours":
-                y = ops.contract(tuples, values, x, (n,))
-            elif model == "contract":
-                y = autodiff(values, x)
-            else:
-                y, weights = dense(x), dense.kernel.value
-        return y, tape.gradient(y, [weights, x], output_gradients=upstream)
-
-    return step  # on a CPU it returns when it is done
-
-
-def _identities(model, contender, config):
-    from hyperkeras import layers
-
-    n, samples = config["size"], config["samples"]
-    shared = model.endswith("shared") and contender == "ours"
-    plain = model == "identity_step" and contender == "other"
-    source = layers.FreeSource(n, sigma_scale=0.1, shared=shared)
-    layer = layers.SparseHyperlayer((n,), source, None, samples, samples, config["region"])
-    return _training_step(_plain(layer) if plain else layer, (config["batch"], n))
-
-
-def _glimpses(model, contender, config):
-    import keras
-    from keras import layers
-
-    from baselines.spatial_transformer import SpatialTransformer
-    from hyperkeras.layers import Glimpse
-
-    canvas, side, samples = config["size"], config["side"], config["samples"]
-    if model == "glimpse":
-        parts = [layers.AveragePooling2D(4), layers.Flatten(), layers.Dense(32, activation="relu")]
-    else:
-        parts = []
-        for filters, pool in ((32, 4), (64, 2), (128, 1)):
-            for _ in range(2):
-                parts.append(layers.Conv2D(filters, 3, padding="same", activation="relu"))
-            parts.append(layers.MaxPooling2D(pool))
-        parts += [layers.Flatten(), *(layers.Dense(512, activation="relu") for _ in range(2))]
-    if contender == "ours":
-        sampling = dict(global_samples=samples, local_samples=samples, region=config["region"])
-        crop = Glimpse(side, keras.Sequential(parts), **sampling)
-    else:
-        crop = SpatialTransformer(side, keras.Sequential(parts))
-    return _training_step(crop, (config["batch"], canvas, canvas, 1), target=0.0)
-
-
-def _wide_resnets(model, contender, config):
-    import keras
-    import tensorflow as tf
-
-    from hyperkeras.models import wide_resnet
-
-    network = wide_resnet(config["size"], 1, "hyper" if contender == "ours" else "dense")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(0.001), loss, jit_compile=False)
-    x = tf.random.normal((config["batch"], 32, 32, 3))
-    y = tf.zeros((config["batch"],), tf.int32)
-    network.optimizer.build(network.trainable_variables)
-    step = tf.function(lambda: network.train_step((x, y)))
-    return lambda: step()["loss"].numpy()
-
-
-def _growths(model, contender, config):
-    import keras
-
-    from hyperkeras import layers
-
-    n, samples = config["size"], config["samples"]
-    layer = keras.layers.Dense(n, use_bias=False)
-    if contender == "ours":
-        layer = layers.SparseHyperlayer(
-            (n,), layers.FreeSource(n), config["chunk"], samples, samples, config["region"]
-        )
-    return _training_step(layer, (config["batch"], n))
-
-
-def _training_step(layer, shape, target=None):
-    """Towards `target`, or the input itself."""
-    import keras
-    import tensorflow as tf
-
-    if not layer.built:
-        layer.build(shape)
-    optimizer = keras.optimizers.Adam(0.005)
-    optimizer.build(layer.trainable_variables)
-    x = tf.random.normal(shape)
-    goal = x if target is None else target
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(layer(x, training=True) - goal))
-        gradients = tape.gradient(loss, layer.trainable_variables)
-        optimizer.apply(gradients, layer.trainable_variables)
-        return loss
-
-    return lambda: step().numpy()
-
-
-def _plain(layer):
-    """`layer` with the shares' equation as it stands, [b, i, k, r] and all."""
-    import tensorflow as tf
-
-    from hyperkeras import ops
-
-    def sample(means, sigmas, values, first, end):
-        tuples = ops.sample_tuples(
-            means, layer.size, layer.global_samples, layer.local_samples, layer.region
-        )
-        difference = tf.cast(tuples[:, :, None], tf.float32) - means[:, None]  # [b, i, k, r]
-        exponent = tf.reduce_sum(difference**2 / (1e-6 + sigmas[:, None]), axis=-1)
-        first_copies = tf.cast(~ops.duplicate_mask(tuples, layer.size), tf.float32)
-        q = tf.exp(-exponent / 2) * first_copies[..., None]
-        q = q / (tf.reduce_sum(q, axis=1, keepdims=True) + 1e-6)
-        return tuples, tf.reduce_sum(q * values[:, None], axis=-1)
-
-    layer._sample = sample
-    return layer
 
 
 def plot(records, path):

@@ -8,6 +8,8 @@ Figures of the data `cifar10_jpeg` are of lossy JPEGs and not figures of CIFAR-1
 
 import numpy as np
 
+from reproductions import harness
+
 MODELS = ("dense", "hyper")
 METRICS = {"accuracy": "max"}
 LABELS = ("network",)
@@ -59,13 +61,14 @@ def configurations(model, preset, data):
 
 def data(name, config, data_dir):
     from reproductions import data as sources
+    from reproductions import images
 
     splits = sources.digits(2) if name == "digits" else getattr(sources, name)(data_dir)
 
     def augment(rng, x):
-        return sources.shifted(rng, x, config["reach"], config["flip"])
+        return images.shifted(rng, x, config["reach"], config["flip"])
 
-    return sources.Images(splits, config["batch"], config["steps"], augment)
+    return images.Images(splits, config["batch"], config["steps"], augment)
 
 
 def build(model, config, data):
@@ -92,13 +95,7 @@ def build(model, config, data):
     optimizer = keras.optimizers.Adam(rate)
     if config["optimizer"] == "nesterov":
         optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
-    network.compile(
-        optimizer,
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # On a CPU XLA's convolutions take four times as long as TensorFlow's own.
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
-    )
+    harness.compile_classifier(network, optimizer)
     return network
 
 

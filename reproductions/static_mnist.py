@@ -10,6 +10,8 @@ parameters as `hyper`, within 1 %: both make neighbouring channels alike.
 
 import numpy as np
 
+from reproductions import harness
+
 MODELS = (
     *("dense", "hyper", "hyper_coordinates", "hyper_dct"),
     *("dense_12", "dense_11", "dense_10", "hyper_2", "hyper_1"),
@@ -55,13 +57,14 @@ DEVIATIONS = (
 
 def data(name, config, data_dir):
     from reproductions import data as sources
+    from reproductions import images
 
     splits = sources.digits(2) if name == "digits" else sources.mnist(data_dir)
 
     def augment(rng, x):
-        return sources.stretched(rng, x, config["stretch"])
+        return images.stretched(rng, x, config["stretch"])
 
-    return sources.Images(splits, config["batch"], config["steps"], augment)
+    return images.Images(splits, config["batch"], config["steps"], augment)
 
 
 def build(model, config, data):
@@ -84,13 +87,7 @@ def build(model, config, data):
         name=model,
     )
     rate = keras.optimizers.schedules.ExponentialDecay(config["learning_rate"], 1, config["decay"])
-    network.compile(
-        keras.optimizers.Adam(rate),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # On a CPU XLA's convolutions take four times as long as TensorFlow's own.
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
-    )
+    harness.compile_classifier(network, keras.optimizers.Adam(rate))
     return network
 
 

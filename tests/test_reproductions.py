@@ -138,7 +138,7 @@ def test_attention_models_have_like_parameter_counts(preset):
 
 
 def test_glimpse_model_resumes_as_if_undisturbed(smoke, tmp_path, monkeypatch):
-    from reproductions.data import Cluttered
+    from reproductions.images import Cluttered
 
     whole = Cluttered.train
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reproductions import data
+from reproductions.images import Cluttered, Images, clutter, shifted, stretched
 
 GENERATOR = dict(canvas=20, distractors=3, crop=4)
 
@@ -25,9 +26,9 @@ def numbered(count, side=6):
 
 def test_clutter_is_a_function_of_its_seed():
     first, again = (
-        data.clutter(np.random.default_rng(3), *numbered(5), 7, **GENERATOR) for _ in range(2)
+        clutter(np.random.default_rng(3), *numbered(5), 7, **GENERATOR) for _ in range(2)
     )
-    other = data.clutter(np.random.default_rng(4), *numbered(5), 7, **GENERATOR)
+    other = clutter(np.random.default_rng(4), *numbered(5), 7, **GENERATOR)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert (first[0] != other[0]).any()
@@ -35,7 +36,7 @@ def test_clutter_is_a_function_of_its_seed():
 
 def test_clutter_holds_the_whole_digit_and_stays_in_range():
     images, labels = numbered(5)
-    x, y = data.clutter(np.random.default_rng(0), images, labels, 200, **GENERATOR)
+    x, y = clutter(np.random.default_rng(0), images, labels, 200, **GENERATOR)
     assert x.shape == (200, 20, 20, 1) and x.dtype == np.float32
     assert x.min() >= 0 and x.max() <= 1
     for picture, label in zip(x[..., 0], y, strict=True):
@@ -46,9 +47,7 @@ def test_clutter_holds_the_whole_digit_and_stays_in_range():
 
 def test_clutter_reaches_every_border():
     images, labels = numbered(2, side=3)
-    x, _ = data.clutter(
-        np.random.default_rng(0), images, labels, 500, canvas=5, distractors=0, crop=1
-    )
+    x, _ = clutter(np.random.default_rng(0), images, labels, 500, canvas=5, distractors=0, crop=1)
     corners = [x[:, :3, :3], x[:, 2:, :3], x[:, :3, 2:], x[:, 2:, 2:]]
     assert all((corner.min((1, 2, 3)) > 0).any() for corner in corners)
 
@@ -70,7 +69,7 @@ def test_cluttered_uses_each_split_alone_and_fixes_its_test_set():
     parts = {
         s: (images[i : i + 3], labels[i : i + 3]) for s, i in dict(train=0, valid=3, test=6).items()
     }
-    first, again = (data.Cluttered(parts, 4, 2, 30, 40, **GENERATOR) for _ in range(2))
+    first, again = (Cluttered(parts, 4, 2, 30, 40, **GENERATOR) for _ in range(2))
     batches = list(first.train(0, 0).as_numpy_iterator())
     assert len(batches) == 2 and {len(y) for _, y in batches} == {4}
     assert set(np.concatenate([y for _, y in batches])) <= {0, 1, 2}
@@ -139,7 +138,7 @@ def test_missing_data_is_said_at_once(tmp_path):
 
 def test_shifts_move_and_flip_images():
     x = np.arange(1, 13, dtype="float32").reshape(1, 4, 3, 1).repeat(400, axis=0)
-    moved = data.shifted(np.random.default_rng(0), x, 1, flip=True)
+    moved = shifted(np.random.default_rng(0), x, 1, flip=True)
     assert moved.shape == x.shape and moved.dtype == x.dtype
     seen = {picture.tobytes() for picture in moved}
     padded = np.pad(x[0], [(1, 1), (1, 1), (0, 0)])
@@ -147,19 +146,19 @@ def test_shifts_move_and_flip_images():
     assert seen == {
         np.ascontiguousarray(c).tobytes() for c in [*crops, *(c[:, ::-1] for c in crops)]
     }
-    still = data.shifted(np.random.default_rng(0), x, 0)
+    still = shifted(np.random.default_rng(0), x, 0)
     np.testing.assert_array_equal(still, x)
 
 
 def test_stretching_puts_in_means_of_neighbours():
     ramp = np.arange(8.0)[:, None] + 10 * np.arange(9.0)
     x = ramp.reshape(1, 8, 9, 1).repeat(300, axis=0).astype("float32")
-    y = data.stretched(np.random.default_rng(0), x, 2)
+    y = stretched(np.random.default_rng(0), x, 2)
     assert y.shape == x.shape and y.dtype == np.float32
     rows, columns = np.diff(y[..., 0], axis=1), np.diff(y[..., 0], axis=2)
     assert set(np.unique(rows)) <= {0, 0.5, 1} and set(np.unique(columns)) <= {0, 5, 10}
     assert len(np.unique(y[:, 0, 0, 0])) > 3  # places differ from image to image
-    np.testing.assert_array_equal(data.stretched(np.random.default_rng(0), x, 0), x)
+    np.testing.assert_array_equal(stretched(np.random.default_rng(0), x, 0), x)
 
 
 def test_images_come_in_a_new_order_each_epoch_and_scaled():
@@ -169,7 +168,7 @@ def test_images_come_in_a_new_order_each_epoch_and_scaled():
     def augment(rng, x):
         return x + rng.integers(0, 2) * 0
 
-    made = data.Images(splits, 4, 3, augment)
+    made = Images(splits, 4, 3, augment)
     batches = list(made.train(0, 0))
     labels = np.concatenate([y for _, y in batches])
     assert sorted(labels[:10]) == list(range(10)) and len(labels) == 12

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reproductions import speed
+from reproductions import speed, speed_steps
 
 
 @pytest.mark.parametrize("model", speed.MODELS)
@@ -24,7 +24,7 @@ def test_memory_is_a_processs_own():
 
 def test_contenders_of_the_contraction_agree():
     config = speed.configurations("contract", "smoke", "random")[0]
-    ours, other = (speed._build("contract", who, config, 0)() for who in ("ours", "other"))
+    ours, other = (speed_steps.build("contract", who, config, 0)() for who in ("ours", "other"))
     for a, b in zip((ours[0], *ours[1]), (other[0], *other[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
@@ -36,7 +36,7 @@ def test_the_plain_layer_computes_what_ours_does():
 
     x = np.random.default_rng(0).normal(size=(3, 5)).astype("float32")
     outputs = []
-    for wrap in (lambda layer: layer, speed._plain):
+    for wrap in (lambda layer: layer, speed_steps.plain):
         keras.utils.set_random_seed(0)
         layer = layers.SparseHyperlayer((4,), layers.FreeSource(6))
         layer.build(x.shape)
