@@ -94,4 +94,34 @@ class TileEmbedding(keras.initializers.Initializer):
         return {"scale": self.scale, "seed": keras.saving.serialize_keras_object(self.seed)}
 
 
+def block_by_block(initializer, count):
+    """An initializer that draws `count` blocks of columns apart, each by `initializer`."""
+
+    def initialize(shape, dtype=None):
+        block = (*shape[:-1], shape[-1] // count)
+        return ops.concatenate(list(_draws(initializer, count, block, dtype)), axis=-1)
+
+    return initialize
+
+
+def sum_of_slices(initializer):
+    """An initializer of `[..., e]` whose sum over e varies as one draw of `initializer` does."""
+
+    def initialize(shape, dtype=None):
+        slices = list(_draws(initializer, shape[-1], shape[:-1], dtype))
+        return ops.stack(slices, axis=-1) / shape[-1] ** 0.5
+
+    return initialize
+
+
+def _draws(initializer, count, shape, dtype):
+    """With an integer seed a Keras initializer repeats itself: each draw gets one of its own."""
+    seed = getattr(initializer, "seed", None)
+    for k in range(count):
+        if k and isinstance(seed, int):
+            config = {**initializer.get_config(), "seed": seed + k}
+            initializer = type(initializer).from_config(config)
+        yield initializer(shape, dtype=dtype)
+
+
 __all__ = ["LogitUniform", "OrthogonalMap", "TileEmbedding"]

@@ -60,10 +60,10 @@ def _identities(model, contender, config):
 
     n, samples = config["size"], config["samples"]
     shared = model.endswith("shared") and contender == "ours"
-    plain = model == "identity_step" and contender == "other"
+    as_it_stands = model == "identity_step" and contender == "other"
     source = layers.FreeSource(n, sigma_scale=0.1, shared=shared)
     layer = layers.SparseHyperlayer((n,), source, None, samples, samples, config["region"])
-    return _training_step(plain(layer) if plain else layer, (config["batch"], n))
+    return _training_step(plain(layer) if as_it_stands else layer, (config["batch"], n))
 
 
 def _glimpses(model, contender, config):

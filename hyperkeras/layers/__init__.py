@@ -10,7 +10,13 @@ from hyperkeras.layers.generator import Generator
 from hyperkeras.layers.glimpse import Glimpse
 from hyperkeras.layers.hyper_conv2d import HyperConv2D
 from hyperkeras.layers.hyper_dense import HyperDense
+from hyperkeras.layers.hyper_lstm import HyperLSTM
+from hyperkeras.layers.hyper_lstm_cell import HyperLSTMCell
+from hyperkeras.layers.hyper_rnn import HyperRNN
+from hyperkeras.layers.hyper_rnn_cell import HyperRNNCell
 from hyperkeras.layers.kernel_generator import KernelGenerator
+from hyperkeras.layers.layer_norm_lstm import LayerNormLSTM
+from hyperkeras.layers.layer_norm_lstm_cell import LayerNormLSTMCell
 from hyperkeras.layers.source import Source
 from hyperkeras.layers.sparse_hyperlayer import SparseHyperlayer
 from hyperkeras.layers.top_k_source import TopKSource
@@ -26,7 +32,13 @@ __all__ = [
     "Glimpse",
     "HyperConv2D",
     "HyperDense",
+    "HyperLSTM",
+    "HyperLSTMCell",
+    "HyperRNN",
+    "HyperRNNCell",
     "KernelGenerator",
+    "LayerNormLSTM",
+    "LayerNormLSTMCell",
     "Source",
     "SparseHyperlayer",
     "TopKSource",

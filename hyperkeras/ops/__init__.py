@@ -1,6 +1,6 @@
 """Pure functions: one equation each. No variables, no layers.
 
-Letters of the sparse hyperlayer's shapes, used throughout:
+Letters of shapes, those of the sparse hyperlayer:
 
 | letter | meaning |
 |---|---|
@@ -18,11 +18,25 @@ and of generated kernels':
 | `N_in`, `N_out` | input and output channels of a tile |
 | `N_z` | numbers of an embedding |
 | `d`, `h` | hidden numbers of a generator |
+
+and of the recurrent layers':
+
+| letter | meaning |
+|---|---|
+| `t` | steps of a sequence |
+| `x` | features of the input |
+| `n` | units of the large network |
+| `m` | units of the small network, the hypernetwork |
+| `e` | numbers of an embedding |
 """
 
 from hyperkeras.ops.contraction import contract
 from hyperkeras.ops.duplicates import duplicate_mask
+from hyperkeras.ops.hyper_lstm import hyper_lstm_step
+from hyperkeras.ops.hyper_rnn import full_hyper_rnn_step, hyper_rnn_step
 from hyperkeras.ops.kernels import coordinate_kernel, dct_kernel, generate_kernel, join_tiles
+from hyperkeras.ops.layer_norm_lstm import layer_norm_lstm_step, normalize
+from hyperkeras.ops.row_scaling import generate_rows, weight_changes
 from hyperkeras.ops.sampling import sample_tuples
 from hyperkeras.ops.scaling import scale_means, scale_sigmas
 from hyperkeras.ops.weighting import distribute, proportions
@@ -33,10 +47,17 @@ __all__ = [
     "dct_kernel",
     "distribute",
     "duplicate_mask",
+    "full_hyper_rnn_step",
     "generate_kernel",
+    "generate_rows",
+    "hyper_lstm_step",
+    "hyper_rnn_step",
     "join_tiles",
+    "layer_norm_lstm_step",
+    "normalize",
     "proportions",
     "sample_tuples",
     "scale_means",
     "scale_sigmas",
+    "weight_changes",
 ]

@@ -1,5 +1,6 @@
 """Checks of arguments that the operations and the layers share."""
 
+import math
 import numbers
 import operator
 
@@ -23,6 +24,26 @@ def check_number(name, value, minimum):
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= minimum:
         raise ValueError(
             f"Received an invalid value for `{name}`, expected a number of at least {minimum}. "
+            f"Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def check_rate(name, value):
+    """`value` as a float in [0, 1): a fraction that dropout leaves out."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(
+            f"Received an invalid value for `{name}`, expected a number of at least 0 and below 1. "
+            f"Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def check_finite(name, value):
+    """`value` as a finite float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(
+            f"Received an invalid value for `{name}`, expected a finite number. "
             f"Received: {name}={value!r}"
         )
     return float(value)
