@@ -172,23 +172,24 @@ class HyperLSTMCell(LayerNormLSTMCell):
             h,
             c,
             hyper_states[0],
-            *self.weights_of_gates(),
-            *self.weights_of_rows(),
-            **self.lstm(noise),
+            noise=noise,
+            **self.arguments(),
+            **self.generation(),
         )
         output = h
         if self.return_weight_changes:
             output = ops.concatenate([h, self.weight_changes(before, hyper_states[0])], axis=-1)
         return output, [h, c, *hyper_states]
 
-    def weights_of_rows(self):
-        return (
-            self.scale_embedding_kernel,
-            self.scale_embedding_bias,
-            self.shift_embedding_kernel,
-            self.scale_kernel,
-            self.shift_kernel,
-        )
+    def generation(self):
+        """The weights that make scales and shifts."""
+        return {
+            "scale_embedding_kernel": self.scale_embedding_kernel,
+            "scale_embedding_bias": self.scale_embedding_bias,
+            "shift_embedding_kernel": self.shift_embedding_kernel,
+            "scale_kernel": self.scale_kernel,
+            "shift_kernel": self.shift_kernel,
+        }
 
     def weight_changes(self, before, after):
         """How far the matrices from h to the gates move from one ĥ `[..., m]` to another."""

@@ -136,17 +136,15 @@ class LayerNormLSTMCell(RecurrentCell):
 
     def step(self, inputs, states, noise=None):
         """`[h, c]` after this step."""
-        h, c = layer_norm_lstm_step(inputs, *states, *self.weights_of_gates(), **self.lstm(noise))
-        return [h, c]
+        return list(layer_norm_lstm_step(inputs, *states, noise=noise, **self.arguments()))
 
-    def weights_of_gates(self):
-        return self.kernel, self.recurrent_kernel, self.bias
-
-    def lstm(self, noise):
-        """What `layer_norm_lstm_step` takes besides gates."""
+    def arguments(self):
+        """What each step takes alike."""
         return {
+            "kernel": self.kernel,
+            "recurrent_kernel": self.recurrent_kernel,
+            "bias": self.bias,
             "norm": self.norm,
-            "noise": noise,
             "forget_bias": self.forget_bias,
             "activation": self.activation,
             "recurrent_activation": self.recurrent_activation,

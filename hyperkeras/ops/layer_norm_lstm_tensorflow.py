@@ -1,0 +1,92 @@
+"""The layer-norm LSTM over a whole sequence, compiled by XLA, with a gradient written by hand.
+
+As in `hyper_lstm_tensorflow`: products with the input before the loop, those of the weights'
+gradients after it.
+"""
+
+import tensorflow as tf
+
+from hyperkeras.ops.recurrence_tensorflow import (
+    before,
+    differentiable,
+    gates_first,
+    gates_last,
+    lstm_backward,
+    lstm_factors,
+    lstm_forward,
+    norm_gradients,
+    pass_masked,
+    product,
+    scan,
+    unmasked,
+)
+
+
+def layer_norm_lstm(x, states, weights, forget_bias=1.0, sequences=None, remember=True):
+    """`layer_norm_lstm_step` over a sequence, with tanh and the logistic function.
+
+    Args:
+        x: Input of shape `[t, b, x]`.
+        states: `(h, c)`.
+        weights: Dict of `kernel`, `recurrent_kernel`, `bias` and with layer norm `norm`, by the
+            names of `layer_norm_lstm_step`.
+        forget_bias: Float.
+        sequences: Dict that may hold `mask`, booleans of shape `[t, b, 1]`, where False the states
+            stay, and `noise [t, b, n]`, factors of tanh(g).
+        remember: Boolean, whether to keep for the gradient what it needs, rather than to compute
+            it again.
+
+    Returns:
+        All h `[t, b, n]`, and the last c.
+    """
+    options = (tf.constant(forget_bias, x.dtype), sequences or {})
+    return differentiable(_forward, _backward, (x, tuple(states), weights), options, remember)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _forward(inputs, options, remember):
+    x, states, w = inputs
+    forget_bias, sequences = options
+    given = {"from_x": gates_first(tf.matmul(x, w["kernel"]) + w["bias"]), **sequences}
+
+    def step(states, now):
+        h, c = states
+        gates = now["from_x"] + gates_first(tf.matmul(h, w["recurrent_kernel"]))
+        h, c, memory = lstm_forward(gates, c, now.get("noise"), w.get("norm"), forget_bias)
+        states = unmasked((h, c), states, now)
+        return states, {"h": states[0], "c": states[1]} | (memory if remember else {})
+
+    (_, c), memory = scan(step, states, given)
+    return (memory["h"], c), memory if remember else {}
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _backward(inputs, options, memory, upstream):
+    x, (h, c), w = inputs
+    _, sequences = options
+    norm = w.get("norm")
+    factors = lstm_factors(memory, before(c, memory["c"]), sequences.get("noise"))
+    dh_all, dc = upstream
+    given = factors | {"dh": dh_all}
+    if "mask" in sequences:
+        given["mask"] = sequences["mask"]
+
+    def step(carry, now):
+        whole = (carry[0] + now["dh"], carry[1])
+        dh, dc = unmasked(whole, [tf.zeros_like(d) for d in whole], now)
+        dpre, dc_new, dc_old = lstm_backward(dh, dc, now, norm)
+        dproduct = gates_last(dpre)
+        dh_old = tf.matmul(dproduct, w["recurrent_kernel"], transpose_b=True)
+        outputs = {"dproduct": dproduct, "dh": dh, "dc": dc_new}
+        return pass_masked((dh_old, dc_old), whole, now), outputs
+
+    carry, d = scan(step, (tf.zeros_like(h), dc), given, reverse=True)
+    dproduct = d["dproduct"]
+    dw = {
+        "kernel": product(x, dproduct),
+        "recurrent_kernel": product(before(h, memory["h"]), dproduct),
+        "bias": tf.reduce_sum(dproduct, axis=(0, 1)),
+    }
+    if norm is not None:
+        dw["norm"] = norm_gradients(factors, d["dh"], d["dc"])
+    return tf.matmul(dproduct, w["kernel"], transpose_b=True), carry, dw
