@@ -17,18 +17,23 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   convolutions and two dense layers, 10 million weights;
 * `wide_resnet`: WRN-n-1 with generated kernels, a batch of 32×32 images, against the same network
   with kernels of its own;
-* `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer.
+* `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer;
+* `hyper_lstm`, `layer_norm_lstm`: forward and backward against `keras.layers.LSTM` of the same
+  units; `hyper_lstm_length`: the former for longer and longer sequences (its size);
+* `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
+* `hyper_rnn_forms`: scaled rows against generated matrices, over 10 steps.
 """
 
 import multiprocessing
 import statistics
 import time
 
-from reproductions import speed_steps
+from reproductions import speed_recurrent_steps, speed_steps
 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
     *("glimpse", "glimpse_conv", "wide_resnet", "growth"),
+    *speed_recurrent_steps.MODELS,
 )
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
@@ -76,6 +81,8 @@ DEVIATIONS = (
 def configurations(model, preset, data):
     settings, sizes = PRESETS[preset], SIZES[preset]
     base = {"repeats": settings["repeats"]}
+    if model in speed_recurrent_steps.MODELS:
+        return speed_recurrent_steps.configurations(model, preset, base["repeats"])
     if model.startswith("contract"):
         many = dict(repeats=7 * base["repeats"])  # of milliseconds each
         return [base | many | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]

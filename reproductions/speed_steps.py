@@ -2,12 +2,16 @@
 
 import numpy as np
 
+from reproductions import speed_recurrent_steps
+
 
 def build(model, contender, config, seed):
     """One training step as a function without arguments, which returns when it is done."""
     import keras
 
     keras.utils.set_random_seed(seed)
+    if model in speed_recurrent_steps.MODELS:
+        return speed_recurrent_steps.build(model, contender, config)
     makers = {
         "contract": _products,
         "identity": _identities,

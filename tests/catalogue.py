@@ -14,7 +14,10 @@ ABSTRACT = {"Generator", "Source"}
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`make(**sampling)` builds the layer; `parameters` is its docstring's formula."""
+    """`make(sampling)` builds the layer; `parameters` is its docstring's formula.
+
+    `draws`: whether the layer draws random numbers in training, unless given `NO_SAMPLING`.
+    """
 
     name: str
     covers: tuple[str, ...]
@@ -22,6 +25,7 @@ class Case:
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     parameters: int
+    draws: bool = True
 
     def input(self, batch=3, dtype="float32"):
         return np.random.default_rng(0).normal(size=(batch, *self.input_shape)).astype(dtype)
@@ -41,6 +45,17 @@ def sparse(target_shape, source, **arguments):
 def generated(make):
     """A layer that draws nothing in a call, however it is asked to."""
     return lambda sampling=None: make()
+
+
+def recurrent(layer, *sizes, **arguments):
+    """A layer of 4 units; its recurrent dropout is the sampling."""
+
+    def make(sampling=SAMPLING):
+        still = sampling is NO_SAMPLING
+        kept = {k: v for k, v in arguments.items() if not (still and k.endswith("dropout"))}
+        return layer(4, *sizes, **kept)
+
+    return make
 
 
 CASES = [
@@ -122,6 +137,7 @@ CASES = [
         (4,),
         (3,),
         3 * 4 * (4 + 1),
+        draws=False,
     ),
     Case(
         "glimpse_box",
@@ -150,6 +166,7 @@ CASES = [
         (5, 6, 4),
         (3, 3, 6),
         4 * 5 + 6 + 4 * (5 + 1) * 2 + 9 * 3 * (4 + 1),
+        draws=False,
     ),
     Case(
         "hyper_conv2d_dilated",
@@ -168,6 +185,7 @@ CASES = [
         (6, 5, 2),
         (2, 3, 2),
         3 + 3 * (3 + 1) * 2 + 6 * 2 * (3 + 1),
+        draws=False,
     ),
     Case(
         "hyper_dense",
@@ -176,6 +194,7 @@ CASES = [
         (3, 8),
         (3, 6),
         4 * 4 + 6 + 4 * (4 + 1) * 2 + 2 * 3 * (4 + 1),
+        draws=False,
     ),
     Case(
         "hyper_conv2d_coordinates",
@@ -184,6 +203,7 @@ CASES = [
         (4, 4, 2),
         (4, 4, 4),
         2 * 3 + 4 + 5 * (3 + 5) + 5 * (5 + 1) + 5 + 1,
+        draws=False,
     ),
     Case(
         "hyper_dense_cosines",
@@ -192,5 +212,47 @@ CASES = [
         (6,),
         (4,),
         2 * 5 + 4,
+        draws=False,
+    ),
+    Case(
+        "layer_norm_lstm",
+        ("LayerNormLSTM", "LayerNormLSTMCell"),
+        recurrent(layers.LayerNormLSTM, recurrent_dropout=0.5, return_sequences=True),
+        (3, 2),
+        (3, 4),
+        4 * 4 * (2 + 4 + 1) + 10 * 4,
+    ),
+    Case(
+        "hyper_lstm",
+        ("HyperLSTM", "HyperLSTMCell"),
+        recurrent(layers.HyperLSTM, 3, 2, hyper_recurrent_dropout=0.5, return_sequences=True),
+        (3, 2),
+        (3, 4),
+        4 * 4 * (2 + 4 + 1) + 4 * 3 * (2 + 4 + 3 + 1) + 10 * (4 + 3) + 2 * (12 * 3 + 8 + 12 * 4),
+    ),
+    Case(
+        "hyper_lstm_without_layer_norm",
+        ("HyperLSTM", "HyperLSTMCell"),
+        recurrent(layers.HyperLSTM, 3, 2, False, recurrent_dropout=0.5, use_xla=False),
+        (3, 2),
+        (4,),
+        4 * 4 * (2 + 4 + 1) + 4 * 3 * (2 + 4 + 3 + 1) + 2 * (12 * 3 + 8 + 12 * 4),
+    ),
+    Case(
+        "hyper_rnn_scaled",
+        ("HyperRNN", "HyperRNNCell"),
+        recurrent(layers.HyperRNN, 3, 2, dropout=0.5),
+        (3, 2),
+        (4,),
+        4 * (2 + 4 + 1) + 3 * (2 + 4 + 3 + 1) + 2 * (3 * 3 + 2 + 4 + 2 * 4),
+    ),
+    Case(
+        "hyper_rnn_full",
+        ("HyperRNN", "HyperRNNCell"),
+        recurrent(layers.HyperRNN, 3, 2, "full", return_sequences=True),
+        (3, 2),
+        (3, 4),
+        4 * (2 * 2 + 2 * 4 + 1) + 3 * (2 + 4 + 3 + 1) + 2 * (3 * 3 + 2 + 4),
+        draws=False,
     ),
 ]

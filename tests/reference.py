@@ -134,9 +134,11 @@ def _affine_grids(raw, size, shape):
 
 
 def layer_output(layer, x, training):
-    """What a layer of the catalogue gives, in training without drawn samples, from its weights."""
+    """What a layer gives, in training without anything drawn, from its weights."""
     if hasattr(layer, "generator"):
         return generated_output(layer, x)
+    if hasattr(layer, "cell"):
+        return recurrent_output(layer, x)
     means, sigmas, values = source(layer.source, x)
     r, k = len(layer.full_size), means.shape[1]
     columns = list(range(r)) if layer.learned_columns is None else list(layer.learned_columns)
@@ -247,3 +249,90 @@ def generated_output(layer, x):
     if layer.bias is not None:
         y = y + layer.bias.numpy()
     return np.tanh(y) if layer.activation.__name__ == "tanh" else y
+
+
+# Recurrent layers
+
+
+def layer_norm(x, gamma, beta):
+    x = x - x.mean(-1, keepdims=True)
+    return gamma * x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) + beta
+
+
+def lstm_step(pre, c, w, noise=1.0, forget_bias=1.0):
+    """Gates before layer norm, [4n] of one sample, and c [n] -> (h', c')."""
+    i, f, g, o = np.split(pre, 4)
+    if "gamma" in w:
+        gates = zip((i, f, g, o), np.split(w["gamma"], 4), np.split(w["beta"], 4), strict=True)
+        i, f, g, o = (layer_norm(*gate) for gate in gates)
+    c = sigmoid(f + forget_bias) * c + sigmoid(i) * np.tanh(g) * noise
+    seen = layer_norm(c, w["cell_gamma"], w["cell_beta"]) if "gamma" in w else c
+    return sigmoid(o) * np.tanh(seen), c
+
+
+def layer_norm_lstm_step(x, h, c, w):
+    return lstm_step(x @ w["kernel"] + h @ w["recurrent_kernel"] + w["bias"], c, w)
+
+
+def hyper_lstm_step(x, h, c, hyper_h, hyper_c, w, small):
+    hyper_h, hyper_c = layer_norm_lstm_step(np.concatenate([x, h]), hyper_h, hyper_c, small)
+    e = w["scale_kernel"].shape[1]
+    z = hyper_h @ w["scale_embedding_kernel"] + w["scale_embedding_bias"]
+    shift_z = hyper_h @ w["shift_embedding_kernel"]
+    pre = []
+    for y in range(4):
+        dx = z[y * e : (y + 1) * e] @ w["scale_kernel"][y]
+        dh = z[(4 + y) * e : (5 + y) * e] @ w["scale_kernel"][4 + y]
+        beta = shift_z[y * e : (y + 1) * e] @ w["shift_kernel"][y]
+        columns = slice(y * len(h), (y + 1) * len(h))
+        pre.append(
+            dx * (x @ w["kernel"][:, columns])
+            + dh * (h @ w["recurrent_kernel"][:, columns])
+            + w["bias"][columns]
+            + beta
+        )
+    h, c = lstm_step(np.concatenate(pre), c, w)
+    return h, c, hyper_h, hyper_c
+
+
+def hyper_rnn_step(x, h, hyper_h, w, small):
+    hyper_h = np.tanh(
+        np.concatenate([x, h]) @ small["kernel"]
+        + hyper_h @ small["recurrent_kernel"]
+        + small["bias"]
+    )
+    zx, zh = np.split(hyper_h @ w["scale_embedding_kernel"] + w["scale_embedding_bias"], 2)
+    wx, wh = w["kernel"], w["recurrent_kernel"]
+    if "scale_kernel" in w:
+        wx, wh = wx * (zx @ w["scale_kernel"][0]), wh * (zh @ w["scale_kernel"][1])
+    else:
+        wx, wh = wx @ zx, wh @ zh
+    shift = hyper_h @ w["shift_embedding_kernel"] @ w["shift_kernel"][0]
+    return np.tanh(x @ wx + h @ wh + w["bias"] + shift), hyper_h
+
+
+def cell_weights(cell):
+    """{name: array} of a recurrent cell's own weights."""
+    inner = getattr(cell, "hyper_cell", None)
+    others = {id(v) for v in inner.weights} if inner else set()
+    return {v.name: v.numpy().astype("float64") for v in cell.weights if id(v) not in others}
+
+
+def recurrent_output(layer, x):
+    """All outputs of a recurrent layer without mask, forwards from zeros: [b, t, n]."""
+    cell, outputs = layer.cell, []
+    w, kind = cell_weights(cell), type(layer).__name__
+    small = (cell_weights(cell.hyper_cell),) if hasattr(cell, "hyper_cell") else ()
+    step = {
+        "LayerNormLSTM": layer_norm_lstm_step,
+        "HyperLSTM": hyper_lstm_step,
+        "HyperRNN": hyper_rnn_step,
+    }[kind]
+    for sample in np.asarray(x, "float64"):
+        states, row = [np.zeros(n) for n in cell.state_size], []
+        for now in sample:
+            states = step(now, *states, w, *small)
+            row.append(states[0])
+        outputs.append(row)
+    outputs = np.array(outputs)
+    return outputs if layer.return_sequences else outputs[:, -1]

@@ -1,0 +1,66 @@
+"""The recurrent layers' part of the task `speed`: what is compared, and the steps that are timed.
+
+* `hyper_lstm`, `layer_norm_lstm`: our layer against `keras.layers.LSTM` of the same units;
+* `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
+* `hyper_lstm_length`: as `hyper_lstm`, for longer and longer sequences: what a step takes in memory;
+* `hyper_rnn_forms`: rows scaled against weights generated whole.
+"""
+
+MODELS = (
+    *("hyper_lstm", "layer_norm_lstm", "hyper_lstm_cell", "hyper_lstm_length"),
+    "hyper_rnn_forms",
+)
+SMALL = dict(batch=2, features=3, units=4, hyper_units=3, embedding_dim=2)
+LARGE = dict(batch=32, features=50, units=256, hyper_units=64, embedding_dim=16)
+SIZES = {  # steps of a sequence
+    "smoke": dict(SMALL, steps=3, lengths=(3, 6), few=3),
+    "quick": dict(LARGE, steps=100, lengths=(100, 200), few=10),
+    "full": dict(LARGE, steps=100, lengths=(100, 200, 400, 800), few=10),
+}
+
+
+def configurations(model, preset, repeats):
+    sizes = dict(SIZES[preset])
+    steps, lengths, few = (sizes.pop(name) for name in ("steps", "lengths", "few"))
+    if model == "hyper_lstm_length":
+        return [dict(sizes, size=length, repeats=repeats) for length in lengths]
+    steps = few if model == "hyper_rnn_forms" else steps
+    return [dict(sizes, size=steps, repeats=3 * repeats)]
+
+
+def build(model, contender, config):
+    """Forward and backward from a given gradient as a function without arguments."""
+    import tensorflow as tf
+
+    layer = _layer(model, contender, config)
+    x = tf.random.normal((config["batch"], config["size"], config["features"]))
+    upstream = tf.random.normal((config["batch"], config["size"], config["units"]))
+    layer.build(x.shape)
+    weights = [weight.value for weight in layer.trainable_weights]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            y = layer(x, training=True)
+        return y, tape.gradient(y, weights, output_gradients=upstream)
+
+    return step  # on a CPU it returns when it is done
+
+
+def _layer(model, contender, config):
+    import keras
+
+    from hyperkeras import layers
+
+    units, ours = config["units"], contender == "ours"
+    hyper = dict(hyper_units=config["hyper_units"], embedding_dim=config["embedding_dim"])
+    if model == "hyper_rnn_forms":
+        form = "scaled" if ours else "full"
+        return layers.HyperRNN(units, form=form, return_sequences=True, **hyper)
+    if not ours and model == "hyper_lstm_cell":
+        return keras.layers.RNN(layers.HyperLSTMCell(units, **hyper), return_sequences=True)
+    if not ours:
+        return keras.layers.LSTM(units, return_sequences=True)
+    if model == "layer_norm_lstm":
+        return layers.LayerNormLSTM(units, return_sequences=True)
+    return layers.HyperLSTM(units, return_sequences=True, **hyper)
