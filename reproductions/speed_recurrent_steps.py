@@ -2,7 +2,7 @@
 
 * `hyper_lstm`, `layer_norm_lstm`: our layer against `keras.layers.LSTM` of the same units;
 * `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
-* `hyper_lstm_length`: as `hyper_lstm`, for longer and longer sequences: what a step takes in memory;
+* `hyper_lstm_length`: as `hyper_lstm`, for longer and longer sequences: memory against length;
 * `hyper_rnn_forms`: rows scaled against weights generated whole.
 """
 

@@ -26,7 +26,7 @@ def double():
 
 
 def make(name, **arguments):
-    """A built layer, its weights away from their start; step by step unless told otherwise."""
+    """A built layer, of the same weights each time; step by step unless told otherwise."""
     layer = MAKERS[name](**{"use_xla": False, **arguments})
     layer.build((B, T, X))
     return move(layer)
@@ -35,7 +35,7 @@ def make(name, **arguments):
 def move(layer, scale=0.5):
     rng = np.random.default_rng(3)
     for weight in layer.trainable_weights:
-        weight.assign(weight + rng.normal(size=weight.shape, scale=scale))
+        weight.assign(rng.normal(size=weight.shape, scale=scale))
     return layer
 
 
@@ -65,7 +65,7 @@ def test_scales_start_at_a_tenth_and_shifts_at_zero():
     bias = cell.scale_embedding_bias
     d = ops.generate_rows(hyper_h, cell.scale_embedding_kernel, cell.scale_kernel, bias)
     beta = ops.generate_rows(hyper_h, cell.shift_embedding_kernel, cell.shift_kernel)
-    np.testing.assert_allclose(d, np.full((B, 8, N), 0.1), rtol=1e-12)
+    np.testing.assert_allclose(d, np.full((B, 8, N), 0.1), rtol=1e-6)
     np.testing.assert_array_equal(beta, np.zeros((B, 4, N)))
     assert 0.003 < np.std(cell.shift_embedding_kernel) < 0.03
 
@@ -305,7 +305,7 @@ def test_recurrent_dropout_loses_no_memory():
 @pytest.mark.parametrize("wrap", [lambda layer: layer, lambda layer: keras.layers.RNN(layer.cell)])
 def test_recurrent_dropout_is_drawn_anew_at_each_step_in_training_only(wrap):
     layer = layers.LayerNormLSTM(
-        1000, layer_norm=False, recurrent_dropout=0.25, forget_bias=-50.0, use_xla=False
+        1000, False, recurrent_dropout=0.25, forget_bias=-50.0, use_xla=False
     )
     layer.build((1, 2, X))
     layer.cell.recurrent_kernel.assign(0 * layer.cell.recurrent_kernel)
