@@ -225,7 +225,7 @@ CASES = [
     Case(
         "hyper_lstm",
         ("HyperLSTM", "HyperLSTMCell"),
-        recurrent(layers.HyperLSTM, 3, 2, hyper_recurrent_dropout=0.5, return_sequences=True),
+        recurrent(layers.HyperLSTM, 3, 2, recurrent_dropout=0.5, return_sequences=True),
         (3, 2),
         (3, 4),
         4 * 4 * (2 + 4 + 1) + 4 * 3 * (2 + 4 + 3 + 1) + 10 * (4 + 3) + 2 * (12 * 3 + 8 + 12 * 4),
