@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from hyperkeras.ops.hyperfan import hyperfan_in, hyperfan_out
+
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class LogitUniform(keras.initializers.RandomUniform):
@@ -124,4 +126,118 @@ def _draws(initializer, count, shape, dtype):
         yield initializer(shape, dtype=dtype)
 
 
-__all__ = ["LogitUniform", "OrthogonalMap", "TileEmbedding"]
+class Hyperfan(keras.initializers.Initializer):
+    """Base of `HyperfanIn` and `HyperfanOut`: normal numbers of the variance a formula gives.
+
+    The shape that is asked for is that of a head's kernel for one weight of the target: the
+    features first, then the weight's own dims. A weight of rank 1 counts as a bias.
+
+    Args:
+        feature_variance: Float Var(e), the mean square of the head's inputs.
+        relu: Boolean, whether the target's activations are ReLUs.
+        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+    """
+
+    def __init__(self, feature_variance=1.0, relu=True, seed=None):
+        if not feature_variance > 0:
+            raise ValueError(
+                "Received an invalid value for `feature_variance`, expected a number above 0. "
+                f"Received: feature_variance={feature_variance}"
+            )
+        self.feature_variance = feature_variance
+        self.relu = relu
+        self.seed = seed
+        self.normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
+
+    def __call__(self, shape, dtype=None, fans=None, bias=None, biases=True):
+        """The head's kernel `shape`, `[features, *dims of the target's weight]`.
+
+        `fans`, `bias` and `biases` say what the shape can't: (fan in, fan out) of the layer,
+        whether the weight is its bias, and whether its bias is generated.
+        """
+        variances = self.variances(shape[0], fans or _fans(shape[1:]), biases)
+        bias = len(shape) < 3 if bias is None else bias
+        return self.normal(shape, dtype) * float(variances[bias]) ** 0.5
+
+    def variances(self, num_features, fans, biases):
+        """Var(H) of kernels and Var(G) of biases."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return {
+            "feature_variance": self.feature_variance,
+            "relu": self.relu,
+            "seed": keras.saving.serialize_keras_object(self.seed),
+        }
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class HyperfanIn(Hyperfan):
+    r"""A head whose kernels keep the variance of the target's activations (Chang et al. 2020).
+
+    .. math:: \mathrm{Var}(H) = \frac{2^{\mathrm{relu}}}{2^{\mathrm{biases}}\, d_j\, d_k\,
+        \mathrm{Var}(e)}
+
+    See `hyperkeras.ops.hyperfan_in`. A plain head starts kernels of variance 2 d_k Var(e) / d_k,
+    whatever the target's fan-in d_j, and activations grow by that factor in each layer.
+
+    Args:
+        feature_variance: Float Var(e), the mean square of the head's inputs.
+        relu: Boolean, whether the target's activations are ReLUs.
+        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+
+    References:
+        - [Chang et al., 2020](https://arxiv.org/abs/2312.08399)
+    """
+
+    def variances(self, num_features, fans, biases):
+        return hyperfan_in(fans[0], num_features, self.feature_variance, self.relu, biases)
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class HyperfanOut(Hyperfan):
+    r"""A head whose kernels keep the variance of the target's gradients (Chang et al. 2020).
+
+    .. math:: \mathrm{Var}(H) = \frac{2^{\mathrm{relu}}}{d_i\, d_k\, \mathrm{Var}(e)}
+
+    See `hyperkeras.ops.hyperfan_out`.
+
+    Args:
+        feature_variance: Float Var(e), the mean square of the head's inputs.
+        relu: Boolean, whether the target's activations are ReLUs.
+        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+
+    References:
+        - [Chang et al., 2020](https://arxiv.org/abs/2312.08399)
+    """
+
+    def variances(self, num_features, fans, biases):
+        return hyperfan_out(*fans, num_features, self.feature_variance, self.relu)
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class BiasHyperInit(keras.initializers.Zeros):
+    """A head that starts with the target's own start for all conditions (Beck et al. 2023).
+
+    The head's kernel is zero and its bias, which `Hypernetwork` sets, the target's initial
+    weights; conditions make a difference once the kernel has left zero.
+
+    References:
+        - [Beck et al., 2023](https://arxiv.org/abs/2210.11348)
+    """
+
+
+def _fans(shape):
+    """(fan in, fan out) of a kernel `[*window, inputs, outputs]`, or of a bias."""
+    window, ends = math.prod(shape[:-2]), shape[-2:]
+    return window * ends[0], window * ends[-1]
+
+
+__all__ = [
+    "BiasHyperInit",
+    "HyperfanIn",
+    "HyperfanOut",
+    "LogitUniform",
+    "OrthogonalMap",
+    "TileEmbedding",
+]

@@ -29,7 +29,8 @@ and, where it needs them,
   `trace(network, data, config)` → nested lists, it also gets a list of what that gave each epoch;
 * `plot(records, path)` instead of learning curves;
 * `measure(model, config, seed)` → {"metrics": {"test": …}, "parameters": … or None} instead of
-  `data`, `build` and training, for what is no training at all.
+  `data`, `build` and training, for what is no training at all; where the task has `data`, with
+  what that gave as a fourth argument, for training of another kind.
 
 `seed` sets Keras's global seed before `build`, so layers without a seed of their own follow it.
 After every epoch weights, optimizer, seed generators, best weights and history go to one file,
@@ -141,13 +142,13 @@ def _summary(record):
 def _run(task, one, path, data_dir, advance):
     """The rest of the record of the run `one`."""
     data = None
-    if not hasattr(task, "measure"):
+    if hasattr(task, "data"):
         data = task.data(one["data"], one["config"], data_dir)  # fails at once where it is missing
     found = records.environment()
     try:
-        if data is None:
-            start = time.perf_counter()
-            found |= task.measure(one["model"], one["config"], one["seed"])
+        if hasattr(task, "measure"):
+            start, given = time.perf_counter(), () if data is None else (data,)
+            found |= task.measure(one["model"], one["config"], one["seed"], *given)
             found["seconds"] = round(time.perf_counter() - start, 1)
         else:
             found |= _fit(task, one, data, path, advance)

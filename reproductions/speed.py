@@ -21,7 +21,10 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 * `hyper_lstm`, `layer_norm_lstm`: forward and backward against `keras.layers.LSTM` of the same
   units; `hyper_lstm_length`: the former for longer and longer sequences (its size);
 * `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
-* `hyper_rnn_forms`: scaled rows against generated matrices, over 10 steps.
+* `hyper_rnn_forms`: scaled rows against generated matrices, over 10 steps;
+* `per_sample_mlp`: a `Hypernetwork` of three dense layers, weights for each of 64 samples, against
+  the same with one set of weights for all: the ratio is the price of weights a sample;
+* `per_sample_conv`: a 3 × 3 convolution with a kernel a sample against `vectorized_map`.
 """
 
 import multiprocessing
@@ -34,6 +37,7 @@ MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
     *("glimpse", "glimpse_conv", "wide_resnet", "growth"),
     *speed_recurrent_steps.MODELS,
+    *("per_sample_mlp", "per_sample_conv"),
 )
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
@@ -95,6 +99,11 @@ def configurations(model, preset, data):
         canvas, side = sizes["canvas"]
         many = dict(repeats=3 * base["repeats"])
         return [base | many | dict(size=canvas, side=side, batch=16, samples=8, region=8)]
+    if model == "per_sample_mlp":
+        return [base | dict(repeats=3 * base["repeats"], size=sizes["identity"], batch=64)]
+    if model == "per_sample_conv":
+        many = dict(repeats=3 * base["repeats"])
+        return [base | many | dict(size=14, channels=16, batch=64)]
     return [
         base | dict(size=n, batch=1, chunk=10, samples=4, region=8, dense=n <= sizes["dense"])
         for n in sizes["growth"]

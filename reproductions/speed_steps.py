@@ -3,6 +3,7 @@
 import numpy as np
 
 from reproductions import speed_recurrent_steps
+from reproductions.speed_networks import per_sample_step
 
 
 def build(model, contender, config, seed):
@@ -18,6 +19,7 @@ def build(model, contender, config, seed):
         "glimpse": _glimpses,
         "wide": _wide_resnets,
         "growth": _growths,
+        "per": per_sample_step,
     }
     return makers[model.split("_")[0]](model, contender, config)
 

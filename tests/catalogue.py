@@ -8,8 +8,8 @@ import numpy as np
 
 from hyperkeras import layers
 
-# Bases that users subclass; the sources and generators that stand on them are in the catalogue.
-ABSTRACT = {"Generator", "Source"}
+# Bases that users subclass; what stands on them is in the catalogue.
+ABSTRACT = {"Generator", "PHMLayer", "Source"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,6 +253,42 @@ CASES = [
         (3, 2),
         (3, 4),
         4 * (2 * 2 + 2 * 4 + 1) + 3 * (2 + 4 + 3 + 1) + 2 * (3 * 3 + 2 + 4),
+        draws=False,
+    ),
+    Case(
+        "mip_encoding",
+        ("MIPEncoding",),
+        generated(lambda: layers.MIPEncoding()),
+        (2, 3),
+        (2, 6),
+        0,
+        draws=False,
+    ),
+    Case(
+        "phm_dense",
+        ("PHMDense",),
+        generated(lambda: layers.PHMDense(6, 2, "tanh")),
+        (3, 4),
+        (3, 6),
+        2**3 + 4 * 6 // 2 + 6,
+        draws=False,
+    ),
+    Case(
+        "phm_conv2d",
+        ("PHMConv2D",),
+        generated(lambda: layers.PHMConv2D(4, (3, 2), 2, 2, "same", activation="tanh")),
+        (5, 4, 6),
+        (3, 2, 4),
+        2**3 + 3 * 2 * 6 * 4 // 2 + 4,
+        draws=False,
+    ),
+    Case(
+        "phm_conv2d_dilated",
+        ("PHMConv2D",),
+        generated(lambda: layers.PHMConv2D(3, 2, 3, dilation_rate=2, use_bias=False)),
+        (5, 4, 3),
+        (3, 2, 3),
+        3**3 + 2 * 2 * 3 * 3 // 3,
         draws=False,
     ),
 ]

@@ -133,12 +133,61 @@ def _affine_grids(raw, size, shape):
     return np.clip(np.stack(means), 0, np.array(size) - 1)
 
 
+def phm_kernel(layer):
+    """The sum of Kronecker products, window by window."""
+    rules, blocks = (w.numpy().astype("float64") for w in (layer.rules, layer.blocks))
+    window = blocks.shape[1:-2]
+    flat = blocks.reshape(len(rules), -1, *blocks.shape[-2:])
+    kernels = [
+        sum(np.kron(a, s) for a, s in zip(rules, at, strict=True)) for at in flat.swapaxes(0, 1)
+    ]
+    return np.stack(kernels).reshape(*window, *kernels[0].shape)
+
+
+def convolution(x, kernel, strides, dilation, same):
+    """x [b, h, w, c], kernel [m, n, c, o], one output pixel at a time."""
+    size, window = np.array(x.shape[1:3]), np.array(kernel.shape[:2])
+    reach = (window - 1) * dilation
+    out = -(-(size if same else size - reach) // strides)
+    total = np.maximum((out - 1) * strides + reach + 1 - size, 0) * same
+    before = total // 2
+    x = np.pad(x, [(0, 0), *zip(before, total - before, strict=True), (0, 0)])
+    y = np.zeros((len(x), *out, kernel.shape[-1]))
+    for i, j in np.ndindex(*out):
+        for m, n in np.ndindex(*window):
+            row, column = (np.array([i, j]) * strides + np.array([m, n]) * dilation).tolist()
+            y[:, i, j] += x[:, row, column] @ kernel[m, n]
+    return y
+
+
+def plain_output(layer, x):
+    """What the layers give that have no index tuples."""
+    x = np.asarray(x, "float64")
+    if type(layer).__name__ == "MIPEncoding":
+        return np.concatenate([np.cos(np.pi * x / 2), np.sin(np.pi * x / 2)], axis=-1)
+    kernel = phm_kernel(layer)
+    if type(layer).__name__ == "PHMDense":
+        y = x @ kernel
+    else:
+        strides, dilation = np.array(layer.strides), np.array(layer.dilation_rate)
+        y = convolution(x, kernel, strides, dilation, layer.padding == "same")
+    y = y if layer.bias is None else y + layer.bias.numpy().astype("float64")
+    return np.tanh(y) if layer.activation.__name__ == "tanh" else y
+
+
 def layer_output(layer, x, training):
     """What a layer gives, in training without anything drawn, from its weights."""
     if hasattr(layer, "generator"):
         return generated_output(layer, x)
     if hasattr(layer, "cell"):
         return recurrent_output(layer, x)
+    if not hasattr(layer, "source"):
+        return plain_output(layer, x)
+    return sparse_output(layer, x, training)
+
+
+def sparse_output(layer, x, training):
+    """What a SparseHyperlayer gives, in training without drawn samples, from its weights."""
     means, sigmas, values = source(layer.source, x)
     r, k = len(layer.full_size), means.shape[1]
     columns = list(range(r)) if layer.learned_columns is None else list(layer.learned_columns)

@@ -181,7 +181,8 @@ def test_saves_and_loads_in_a_fresh_process(tmp_path):
         model = keras.Sequential([keras.Input(case.input_shape), case.make()])
         model.compile("adam", "mse")
         x = case.input()
-        model.fit(x, np.zeros((3, *case.output_shape)), verbose=0)  # weights have left their start
+        if model.trainable_weights:  # they leave their start
+            model.fit(x, np.zeros((3, *case.output_shape)), verbose=0)
         expected[case.name] = np.array(model(x))
         np.save(tmp_path / f"{case.name}.x.npy", x)
         model.save(tmp_path / f"{case.name}.keras")

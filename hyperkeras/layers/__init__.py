@@ -17,6 +17,10 @@ from hyperkeras.layers.hyper_rnn_cell import HyperRNNCell
 from hyperkeras.layers.kernel_generator import KernelGenerator
 from hyperkeras.layers.layer_norm_lstm import LayerNormLSTM
 from hyperkeras.layers.layer_norm_lstm_cell import LayerNormLSTMCell
+from hyperkeras.layers.mip_encoding import MIPEncoding
+from hyperkeras.layers.phm_conv2d import PHMConv2D
+from hyperkeras.layers.phm_dense import PHMDense
+from hyperkeras.layers.phm_layer import PHMLayer
 from hyperkeras.layers.source import Source
 from hyperkeras.layers.sparse_hyperlayer import SparseHyperlayer
 from hyperkeras.layers.top_k_source import TopKSource
@@ -39,6 +43,10 @@ __all__ = [
     "KernelGenerator",
     "LayerNormLSTM",
     "LayerNormLSTMCell",
+    "MIPEncoding",
+    "PHMConv2D",
+    "PHMDense",
+    "PHMLayer",
     "Source",
     "SparseHyperlayer",
     "TopKSource",

@@ -30,12 +30,22 @@ and of the recurrent layers':
 | `e` | numbers of an embedding |
 """
 
+from hyperkeras.ops.continual import output_regularizer
 from hyperkeras.ops.contraction import contract
 from hyperkeras.ops.duplicates import duplicate_mask
+from hyperkeras.ops.encoding import mip_encoding
 from hyperkeras.ops.hyper_lstm import hyper_lstm_step
 from hyperkeras.ops.hyper_rnn import full_hyper_rnn_step, hyper_rnn_step
+from hyperkeras.ops.hyperfan import hyperfan_in, hyperfan_out
 from hyperkeras.ops.kernels import coordinate_kernel, dct_kernel, generate_kernel, join_tiles
+from hyperkeras.ops.kronecker import kronecker_sum
 from hyperkeras.ops.layer_norm_lstm import layer_norm_lstm_step, normalize
+from hyperkeras.ops.per_sample import (
+    per_sample_conv,
+    per_sample_dense,
+    per_sample_depthwise_conv,
+    per_sample_embedding,
+)
 from hyperkeras.ops.row_scaling import generate_rows, weight_changes
 from hyperkeras.ops.sampling import sample_tuples
 from hyperkeras.ops.scaling import scale_means, scale_sigmas
@@ -52,9 +62,18 @@ __all__ = [
     "generate_rows",
     "hyper_lstm_step",
     "hyper_rnn_step",
+    "hyperfan_in",
+    "hyperfan_out",
     "join_tiles",
+    "kronecker_sum",
     "layer_norm_lstm_step",
+    "mip_encoding",
     "normalize",
+    "output_regularizer",
+    "per_sample_conv",
+    "per_sample_dense",
+    "per_sample_depthwise_conv",
+    "per_sample_embedding",
     "proportions",
     "sample_tuples",
     "scale_means",

@@ -1,0 +1,148 @@
+"""Layers whose weights differ from sample to sample, as one batched product each."""
+
+import itertools
+import math
+
+from keras import ops
+
+# b samples; i inputs, o outputs; c channels; p places of an output image; w weights of a window.
+
+
+def per_sample_dense(x, kernel):
+    r"""A dense layer with a kernel a sample.
+
+    .. math:: y_b = x_b W_b
+
+    Args:
+        x: Tensor of shape `[b, ..., i]`.
+        kernel: Tensor of shape `[b, i, o]`, or `[i, o]` for all samples alike.
+
+    Returns:
+        Tensor of shape `[b, ..., o]`.
+    """
+    x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
+    if len(kernel.shape) == 2 or len(x.shape) == 3:
+        return ops.matmul(x, kernel)
+    middle, (i, o) = ops.shape(x)[1:-1], kernel.shape[1:]
+    known = all(isinstance(n, int) for n in middle)
+    rows = (-1, math.prod(middle)) if known else (ops.shape(x)[0], -1)
+    y = ops.matmul(ops.reshape(x, (*rows, i)), kernel)  # [b, rows, o]
+    return ops.reshape(y, (-1, *middle, o))
+
+
+def per_sample_embedding(indices, embeddings):
+    r"""A look-up in a table a sample.
+
+    .. math:: y_{bj} = E_b[x_{bj}]
+
+    Args:
+        indices: Integer tensor of shape `[b, ...]`.
+        embeddings: Tensor of shape `[b, v, o]`.
+
+    Returns:
+        Tensor of shape `[b, ..., o]`.
+    """
+    indices, embeddings = ops.convert_to_tensor(indices), ops.convert_to_tensor(embeddings)
+    v, o = embeddings.shape[1:]
+    first = v * ops.arange(ops.shape(indices)[0], dtype=indices.dtype)
+    first = ops.reshape(first, (-1,) + (1,) * (len(indices.shape) - 1))
+    return ops.take(ops.reshape(embeddings, (-1, o)), indices + first, axis=0)
+
+
+def per_sample_conv(x, kernel, strides=1, padding="valid", dilation_rate=1, groups=1):
+    r"""A convolution with a kernel a sample, channels last.
+
+    .. math:: y_b[p] = \sum_k x_b[s p + d k]\, W_b[k]
+
+    Patches of the input times the kernel, in one batched product.
+
+    Args:
+        x: Tensor of shape `[b, *spatial, c]`.
+        kernel: Tensor of shape `[b, *window, c / groups, o]`.
+        strides: Integer or sequence of integers s.
+        padding: `"valid"`, `"same"` or `"causal"`.
+        dilation_rate: Integer or sequence of integers d.
+        groups: Integer.
+
+    Returns:
+        Tensor of shape `[b, *spatial, o]`.
+    """
+    x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
+    window, (c, o) = kernel.shape[1:-2], kernel.shape[-2:]
+    places = list(_places(x, window, strides, padding, dilation_rate))
+    spatial = ops.shape(places[0])[1:-1]
+    w = math.prod(window)
+    if groups == 1:
+        patches = ops.concatenate(places, axis=-1)  # [b, *spatial, w c]
+        return per_sample_dense(patches, ops.reshape(kernel, (-1, w * c, o)))
+    patches = ops.reshape(ops.stack(places, axis=-2), (ops.shape(x)[0], -1, w, groups, c))
+    kernel = ops.reshape(kernel, (-1, w, c, groups, o // groups))
+    y = ops.einsum("bpwgc,bwcgo->bpgo", patches, kernel)
+    return ops.reshape(y, (-1, *spatial, o))
+
+
+def per_sample_depthwise_conv(x, kernel, strides=1, padding="valid", dilation_rate=1):
+    r"""A depthwise convolution with a kernel a sample, channels last.
+
+    .. math:: y_b[p, c, m] = \sum_k x_b[s p + d k, c]\, W_b[k, c, m]
+
+    Args:
+        x: Tensor of shape `[b, *spatial, c]`.
+        kernel: Tensor of shape `[b, *window, c, m]`.
+        strides: Integer or sequence of integers s.
+        padding: `"valid"`, `"same"` or `"causal"`.
+        dilation_rate: Integer or sequence of integers d.
+
+    Returns:
+        Tensor of shape `[b, *spatial, c m]`.
+    """
+    x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
+    window, (c, m) = kernel.shape[1:-2], kernel.shape[-2:]
+    weights = ops.reshape(kernel, (-1, math.prod(window), *(1,) * len(window), c, m))
+    y = 0
+    for k, place in enumerate(_places(x, window, strides, padding, dilation_rate)):
+        y = y + place[..., None] * weights[:, k]  # [b, *spatial, c, m]
+    return ops.reshape(y, (-1, *ops.shape(y)[1:-2], c * m))
+
+
+def _places(x, window, strides, padding, dilation_rate):
+    """For each of the window's weights the pixels that it meets, `[b, *spatial, c]`."""
+    n = len(window)
+    strides, dilation = _each(strides, n), _each(dilation_rate, n)
+    sizes = x.shape[1:-1]
+    if None in sizes and padding == "same" and any(s > 1 for s in strides):
+        sizes = ops.shape(x)[1:-1]
+    pads = []
+    for size, k, s, d in zip(sizes, window, strides, dilation, strict=True):
+        reach = (k - 1) * d
+        if padding == "causal":
+            pads.append((reach, 0))
+        elif padding == "same":
+            # With a stride of 1 the size does not matter; else the last window may be cut.
+            total = reach if s == 1 else _at_least_zero((-(-size // s) - 1) * s + reach + 1 - size)
+            pads.append((total // 2, total - total // 2))
+        else:
+            pads.append((0, 0))
+    if pads != [(0, 0)] * n:
+        x = ops.pad(x, [(0, 0), *pads, (0, 0)])
+    outer = ops.shape(x)[1:-1]
+    counts = [
+        (a - (k - 1) * d - 1) // s + 1
+        for a, k, s, d in zip(outer, window, strides, dilation, strict=True)
+    ]
+    batch, channels = ops.shape(x)[0], x.shape[-1]
+    reaches = [(m - 1) * s + 1 for m, s in zip(counts, strides, strict=True)]
+    skip = (slice(None), *(slice(None, None, s) for s in strides))
+    for offset in itertools.product(*map(range, window)):
+        first = [o * d for o, d in zip(offset, dilation, strict=True)]
+        # The gradient of `slice` is a padding, several times faster than that of x[a:b].
+        place = ops.slice(x, (0, *first, 0), (batch, *reaches, channels))
+        yield place if set(strides) == {1} else place[skip]
+
+
+def _at_least_zero(number):
+    return max(0, number) if isinstance(number, int) else ops.maximum(number, 0)
+
+
+def _each(value, n):
+    return (value,) * n if isinstance(value, int) else tuple(value)
