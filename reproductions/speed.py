@@ -17,6 +17,8 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   convolutions and two dense layers, 10 million weights;
 * `wide_resnet`: WRN-n-1 with generated kernels, a batch of 32×32 images, against the same network
   with kernels of its own;
+* `quicksort`: the soft sort of sets of n elements of 784 numbers, whose splits are multiplied with
+  each other before the elements, against a sparse product of the elements a split;
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer;
 * `hyper_lstm`, `layer_norm_lstm`: forward and backward against `keras.layers.LSTM` of the same
   units; `hyper_lstm_length`: the former for longer and longer sequences (its size);
@@ -35,7 +37,7 @@ from reproductions import speed_recurrent_steps, speed_steps
 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
-    *("glimpse", "glimpse_conv", "wide_resnet", "growth"),
+    *("glimpse", "glimpse_conv", "wide_resnet", "quicksort", "growth"),
     *speed_recurrent_steps.MODELS,
     *("per_sample_mlp", "per_sample_conv"),
 )
@@ -44,13 +46,20 @@ LABELS = ("size",)
 DATA = {"random": "normal numbers"}
 SIZES = {
     "smoke": dict(
-        matrix=64, tuples=200, identity=8, canvas=(20, 8), growth=(100, 1000), dense=1000
+        matrix=64,
+        tuples=200,
+        identity=8,
+        canvas=(20, 8),
+        sorted=(4,),
+        growth=(100, 1000),
+        dense=1000,
     ),
     "quick": dict(
         matrix=4096,
         tuples=20000,
         identity=128,
         canvas=(100, 32),
+        sorted=(8, 64),
         growth=(1000, 10000, 100000),
         dense=10000,
     ),
@@ -59,6 +68,7 @@ SIZES = {
         tuples=20000,
         identity=128,
         canvas=(100, 32),
+        sorted=(8, 16, 32, 64),
         growth=(1000, 3000, 10000, 20000, 100000, 1000000),
         dense=20000,
     ),
@@ -71,6 +81,12 @@ PRESETS = {
 PUBLISHED = (
     dict(model="identity_step", metric="ms", value=1650, source="original code", notes=(1,)),
     dict(model="identity_step", metric="mb", value=753, source="original code", notes=(1,)),
+    *(
+        dict(model="quicksort", metric=metric, value=value, size=n)
+        | dict(source="original code", notes=(1,))
+        for metric, values in (("ms", (126, 210, 410, 479)), ("mb", (371, 499, 756, 1134)))
+        for n, value in zip((8, 16, 32, 64), values, strict=True)
+    ),
     dict(model="glimpse", metric="ms", value=525, source="original code", notes=(1,)),
     dict(model="glimpse_conv", metric="ms", value=1027, source="original code", notes=(1,)),
 )
@@ -93,6 +109,8 @@ def configurations(model, preset, data):
     if model == "wide_resnet":
         small = preset == "smoke"
         return [base | dict(size=10 if small else 16, batch=2 if small else 64)]
+    if model == "quicksort":
+        return [base | dict(size=n, batch=64, features=784, samples=2) for n in sizes["sorted"]]
     if model.startswith("identity"):
         return [base | dict(size=sizes["identity"], batch=64, samples=4, region=4)]
     if model.startswith("glimpse"):

@@ -18,6 +18,7 @@ def build(model, contender, config, seed):
         "identity": _identities,
         "glimpse": _glimpses,
         "wide": _wide_resnets,
+        "quicksort": _quicksorts,
         "growth": _growths,
         "per": per_sample_step,
     }
@@ -111,6 +112,53 @@ def _wide_resnets(model, contender, config):
     network.optimizer.build(network.trainable_variables)
     step = tf.function(lambda: network.train_step((x, y)))
     return lambda: step()["loss"].numpy()
+
+
+def _quicksorts(model, contender, config):
+    import tensorflow as tf
+
+    from hyperkeras.layers import Quicksort
+
+    shape = (config["batch"], config["size"], config["features"])
+    x, upstream = tf.random.normal(shape), tf.random.normal(shape)
+    keys = tf.random.normal(shape[:2])
+    layer = Quicksort(config["samples"])
+    sort = layer if contender == "ours" else sparse_sort(layer)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch([x, keys])
+            y, _ = sort(x, keys, training=True)
+        return tape.gradient(y, [x, keys], output_gradients=upstream)
+
+    return lambda: step()[1].numpy()
+
+
+def sparse_sort(layer):
+    """The training call of a `Quicksort`, each split a sparse product with the elements."""
+    import tensorflow as tf
+
+    from hyperkeras import ops
+    from hyperkeras.ops import sorting
+
+    def sort(x, keys, training):
+        b, n = keys.shape
+        for depth in range(sorting.num_splits(n)):
+            bounds = ops.bucket_bounds(n, depth)
+            logits = layer.certainty * (keys - ops.bucket_pivots(keys, bounds))
+            drawn = ops.balanced_choices(layer._scores(logits), bounds)
+            choices = ops.balanced_choices(keys, bounds)[:, None]
+            choices = tf.concat([choices, drawn], axis=1)  # [b, m, n]
+            weights = tf.reshape(ops.choice_shares(choices, logits, bounds), (b, -1))
+            rows = sorting.moved_places(choices, bounds)
+            columns = tf.broadcast_to(np.arange(n, dtype="int32"), rows.shape)
+            tuples = tf.reshape(tf.stack([rows, columns], axis=-1), (b, -1, 2))
+            x = ops.contract(tuples, weights, x, (n,))
+            keys = ops.contract(tuples, weights, keys, (n,))
+        return x, keys
+
+    return sort
 
 
 def _growths(model, contender, config):

@@ -58,6 +58,20 @@ def recurrent(layer, *sizes, **arguments):
     return make
 
 
+def sorted_by_keys(num_samples, **arguments):
+    """Elements with their keys, which a dense layer gives them: as one tensor, sorted."""
+
+    def make(sampling=None):
+        count = num_samples if sampling is None else sampling["local_samples"]
+        elements = keras.Input((5, 2), dtype=keras.config.dtype_policy().variable_dtype)
+        keys = keras.layers.Reshape((5,))(keras.layers.Dense(1, use_bias=False)(elements))
+        moved, ranked = layers.Quicksort(count, seed=1, **arguments)(elements, keys)
+        ranked = keras.layers.Reshape((5, 1))(ranked)
+        return keras.Model(elements, keras.layers.Concatenate()([moved, ranked]))
+
+    return make
+
+
 CASES = [
     Case(
         "free",
@@ -290,5 +304,14 @@ CASES = [
         (3, 2, 3),
         3**3 + 2 * 2 * 3 * 3 // 3,
         draws=False,
+    ),
+    Case("quicksort", ("Quicksort",), sorted_by_keys(3, certainty=2.0), (5, 2), (5, 3), 2),
+    Case(
+        "quicksort_logistic",
+        ("Quicksort",),
+        sorted_by_keys(2, proposals="logistic", joint=True),
+        (5, 2),
+        (5, 3),
+        2,
     ),
 ]

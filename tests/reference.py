@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 
 
@@ -177,6 +178,8 @@ def plain_output(layer, x):
 
 def layer_output(layer, x, training):
     """What a layer gives, in training without anything drawn, from its weights."""
+    if isinstance(layer, keras.Model):
+        return sorted_by_keys(layer, x)
     if hasattr(layer, "generator"):
         return generated_output(layer, x)
     if hasattr(layer, "cell"):
@@ -385,3 +388,38 @@ def recurrent_output(layer, x):
         outputs.append(row)
     outputs = np.array(outputs)
     return outputs if layer.return_sequences else outputs[:, -1]
+
+
+def sorted_by_keys(model, x):
+    """Elements with their keys, sorted by the keys, from a model of a Dense and a Quicksort."""
+    (kernel,) = (w.numpy().astype("float64") for w in model.weights if "kernel" in w.name)
+    with_keys = np.concatenate([x, x @ kernel], axis=-1)
+    order = np.argsort(with_keys[..., -1], axis=1)[..., None]
+    return np.take_along_axis(with_keys, order, axis=1)
+
+
+def quicksort_matrix(keys, certainty):
+    """keys [n] -> the soft permutation [n, n] with all choices in the balance, at every depth."""
+    n = len(keys)
+    whole, buckets = np.eye(n), [(0, n)]
+    keys = np.asarray(keys, "float64")
+    while any(size > 1 for _, size in buckets):
+        step, halves = np.zeros((n, n)), []
+        for start, size in buckets:
+            here, lower = keys[start : start + size], size // 2
+            halves += [(start, lower), (start + lower, size - lower)] if size > 1 else [(start, 1)]
+            if size == 1:
+                step[start, start] = 1
+                continue
+            ranked = np.sort(here)
+            o = sigmoid(certainty * (here - (ranked[lower - 1] + ranked[lower]) / 2))
+            total = 0
+            part = np.zeros((size, size))
+            for above in itertools.combinations(range(size), size - lower):
+                below = [i for i in range(size) if i not in above]
+                p = np.prod(o[list(above)]) * np.prod(1 - o[below])
+                total += p
+                part[range(size), [*below, *above]] += p
+            step[start : start + size, start : start + size] = part / total
+        whole, keys, buckets = step @ whole, step @ keys, halves
+    return whole

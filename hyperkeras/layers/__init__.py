@@ -21,6 +21,7 @@ from hyperkeras.layers.mip_encoding import MIPEncoding
 from hyperkeras.layers.phm_conv2d import PHMConv2D
 from hyperkeras.layers.phm_dense import PHMDense
 from hyperkeras.layers.phm_layer import PHMLayer
+from hyperkeras.layers.quicksort import Quicksort
 from hyperkeras.layers.source import Source
 from hyperkeras.layers.sparse_hyperlayer import SparseHyperlayer
 from hyperkeras.layers.top_k_source import TopKSource
@@ -47,6 +48,7 @@ __all__ = [
     "PHMConv2D",
     "PHMDense",
     "PHMLayer",
+    "Quicksort",
     "Source",
     "SparseHyperlayer",
     "TopKSource",

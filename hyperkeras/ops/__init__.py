@@ -28,6 +28,13 @@ and of the recurrent layers':
 | `n` | units of the large network |
 | `m` | units of the small network, the hypernetwork |
 | `e` | numbers of an embedding |
+and of sorting's:
+
+| letter | meaning |
+|---|---|
+| `n` | elements of a set |
+| `z` | numbers of an element |
+| `m` | choice vectors that are weighed against each other |
 """
 
 from hyperkeras.ops.continual import output_regularizer
@@ -49,9 +56,21 @@ from hyperkeras.ops.per_sample import (
 from hyperkeras.ops.row_scaling import generate_rows, weight_changes
 from hyperkeras.ops.sampling import sample_tuples
 from hyperkeras.ops.scaling import scale_means, scale_sigmas
+from hyperkeras.ops.sorting import (
+    balanced_choices,
+    bucket_bounds,
+    bucket_pivots,
+    choice_shares,
+    half_permutation,
+    sort_log_likelihood,
+)
 from hyperkeras.ops.weighting import distribute, proportions
 
 __all__ = [
+    "balanced_choices",
+    "bucket_bounds",
+    "bucket_pivots",
+    "choice_shares",
     "contract",
     "coordinate_kernel",
     "dct_kernel",
@@ -60,6 +79,7 @@ __all__ = [
     "full_hyper_rnn_step",
     "generate_kernel",
     "generate_rows",
+    "half_permutation",
     "hyper_lstm_step",
     "hyper_rnn_step",
     "hyperfan_in",
@@ -78,5 +98,6 @@ __all__ = [
     "sample_tuples",
     "scale_means",
     "scale_sigmas",
+    "sort_log_likelihood",
     "weight_changes",
 ]

@@ -1,0 +1,277 @@
+"""Sorting by keys that are learned."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from hyperkeras.ops.checks import check_int, check_number
+from hyperkeras.ops.sorting import (
+    balanced_choices,
+    bucket_bounds,
+    bucket_pivots,
+    choice_shares,
+    half_permutation,
+    num_splits,
+)
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class Quicksort(keras.layers.Layer):
+    r"""Sorts elements by keys, ascending, with a gradient for the keys.
+
+    Quicksort with medians for pivots, made soft. At depth d each of the 2^d buckets is split:
+    element i goes to the upper half with probability
+
+    .. math:: o_i = \mathrm{sigmoid}\left(\text{certainty} \cdot (k_i - p)\right)
+
+    where p is its bucket's median. A choice vector sends every element to a half, in which the
+    old order is kept: a half-permutation. Beside the rounded choice `num_samples` more are drawn;
+    each counts by its probability, duplicates zero, normalised in each bucket:
+
+    .. math:: x_{d+1} = P_d\, x_d, \quad k_{d+1} = P_d\, k_d, \qquad
+        P_d = \sum_c q_c P_c, \quad q_c \propto \prod_i o_i^{c_i} (1 - o_i)^{1 - c_i}
+
+    After ⌈log₂ n⌉ depths every element is alone. At inference the sort is exact, and stable: equal
+    keys keep their order. In training, too, equal keys are split evenly, the first ones below.
+
+    **Without samples the keys get no gradient from the sorted elements**: the rounded choice has
+    weight 1 whatever its probability. Training with `num_samples=0` warns. (Sorted keys pass a
+    gradient always, and so does `hyperkeras.ops.sort_log_likelihood`, which needs no samples.)
+
+    With `targets`, what `x` should become, the splits are also run in reverse, which gives what
+    the elements should be at each depth, and with it a signal to each split:
+
+    .. math:: t_{D} = \text{targets}, \qquad t_d = P_d^\top t_{d+1}
+
+    Sets of different length have a `mask`: elements where it is False come last, in their old
+    order, whatever their keys, and the others are sorted as if alone.
+
+    Keys that are not finite raise an error where they can be seen, that is in eager mode; in
+    compiled functions NaN spreads over the set and infinities make NaN in training.
+
+    Args:
+        num_samples: Integer ≥ 0: choice vectors drawn beside the rounded one.
+        certainty: Float > 0: how steeply the probability rises around the pivot.
+        proposals: How choice vectors are drawn: `"uniform"`, all balanced ones as likely, as
+            published; `"logistic"`, by logistic noise on certainty · (k − p), which finds the
+            likely ones, also where there are too many to meet them by chance.
+        joint: Boolean. True to weigh a choice vector by its probability over all n elements at
+            once, as published, instead of bucket by bucket.
+        seed: Integer, or None for a random one.
+
+    Call arguments:
+        x: Tensor `[b, n, z]`, n ≥ 1 known.
+        keys: Tensor `[b, n]`.
+        targets: Tensor `[b, n, z]`, or None.
+        mask: Boolean tensor `[b, n]`, or None for the one that comes with `x`, if any.
+        training: Boolean. Whether the sort is soft.
+
+    Output shape:
+        Sorted x `[b, n, z]` and sorted keys `[b, n]`. With `targets` besides, for the D = ⌈log₂ n⌉
+        depths and the end, the elements x_d `[b, D + 1, n, z]` and what they should be, t_d, of the
+        same shape. The permutation itself comes of `x` = the identity, n × n.
+
+    Parameters: none.
+
+    Example:
+
+    ```python
+    quicksort = hyperkeras.layers.Quicksort(num_samples=2)
+    x, keys = keras.random.normal((8, 5, 3)), keras.random.normal((8, 5))
+    y, sorted_keys = quicksort(x, keys, training=True)
+    y, sorted_keys, elements, goals = quicksort(x, keys, targets=keras.ops.zeros((8, 5, 3)))
+    loss = keras.ops.mean((elements - goals) ** 2)
+    ```
+
+    References:
+        - [Bloem, 2018](https://arxiv.org/abs/1810.09184)
+    """
+
+    def __init__(
+        self,
+        num_samples=0,
+        certainty=10.0,
+        proposals="uniform",
+        joint=False,
+        seed=None,
+        **kwargs,
+    ):
+        # Keys are not cast to half precision, in which too many of them are equal.
+        super().__init__(**{"autocast": False, **kwargs})
+        self.supports_masking = True
+        self.num_samples = check_int("num_samples", num_samples, 0)
+        self.certainty = check_number("certainty", certainty, 0)
+        if self.certainty == 0 or not np.isfinite(self.certainty):
+            raise ValueError(
+                "Received an invalid value for `certainty`, expected a finite number above 0. "
+                f"Received: certainty={certainty!r}"
+            )
+        if proposals not in ("uniform", "logistic"):
+            raise ValueError(
+                "Received an invalid value for `proposals`, expected 'uniform' or 'logistic'. "
+                f"Received: proposals={proposals!r}"
+            )
+        self.proposals = proposals
+        self.joint = bool(joint)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._warned = False
+
+    def call(self, x, keys, targets=None, mask=None, training=False):
+        if mask is None:
+            mask = getattr(x, "_keras_mask", None)
+        x = ops.cast(x, self.compute_dtype)
+        keys = ops.cast(keys, self.variable_dtype)
+        self._check_shapes(x, keys, targets, mask)
+        _check_finite(keys, mask)
+        if not training and targets is None:
+            return self._sort(x, keys, mask)
+        lengths = None
+        if mask is not None:
+            x, keys, lengths = _masked_last(x, keys, mask)
+        if training and self.num_samples == 0:
+            self._warn()
+        splits, keys = self._splits(keys, lengths, training)
+        return self._apply(splits, x, keys, targets)
+
+    def _sort(self, x, keys, mask):
+        ranked = keys if mask is None else ops.where(mask, keys, float("inf"))
+        order = ops.argsort(ranked)
+        if mask is not None:  # masked ones behind, even behind infinite keys
+            order = ops.take_along_axis(
+                order, _stable(ops.take_along_axis(_behind(mask), order, axis=1)), axis=1
+            )
+        return _reorder(x, keys, order)
+
+    def _splits(self, keys, lengths, training):
+        """The half-permutations P_d `[b, n, n]`, and the keys that they lead to."""
+        splits, n = [], keys.shape[1]
+        filled = None if lengths is None else _filled(lengths, n)
+        for depth in range(num_splits(n)):
+            bounds = bucket_bounds(n, depth, lengths)
+            finite = keys if filled is None else ops.where(filled, keys, 0)
+            logits = self.certainty * (finite - bucket_pivots(finite, bounds))
+            choices = balanced_choices(finite, bounds)[:, None]
+            if training and self.num_samples:
+                drawn = balanced_choices(self._scores(logits), bounds)
+                choices = ops.concatenate([choices, drawn], axis=1)
+            shares = choice_shares(choices, logits, bounds, self.joint)
+            splits.append(half_permutation(choices, shares, bounds))
+            moved = ops.matmul(splits[-1], finite[..., None])[..., 0]
+            keys = moved if filled is None else ops.where(filled, moved, keys)
+        return splits, keys
+
+    def _scores(self, logits):
+        """Numbers whose order in a bucket is a drawn choice: `[b, num_samples, n]`."""
+        b, n = ops.shape(logits)
+        shape = (b, self.num_samples, n)
+        u = keras.random.uniform(shape, 1e-7, 1, dtype=logits.dtype, seed=self.seed_generator)
+        if self.proposals == "uniform":
+            return u
+        return ops.stop_gradient(logits)[:, None] + ops.log(u) - ops.log1p(-u + 1e-7)
+
+    def _apply(self, splits, x, keys, targets):
+        splits = [ops.cast(split, x.dtype) for split in splits]
+        if targets is None:
+            whole = None
+            for split in splits:  # n × n products are cheap beside those with long elements
+                whole = split if whole is None else ops.matmul(split, whole)
+            return (x if whole is None else ops.matmul(whole, x)), keys
+        elements, goals = [x], [ops.cast(targets, x.dtype)]
+        for split in splits:
+            elements.append(ops.matmul(split, elements[-1]))
+        for split in reversed(splits):
+            goals.insert(0, ops.matmul(ops.swapaxes(split, 1, 2), goals[0]))
+        return elements[-1], keys, ops.stack(elements, axis=1), ops.stack(goals, axis=1)
+
+    def _warn(self):
+        if not self._warned:
+            warnings.warn(
+                f"Layer '{self.name}' is trained with num_samples=0: the keys get no gradient "
+                "from the sorted elements. Give it samples, or a loss of the keys.",
+                stacklevel=3,
+            )
+        self._warned = True
+
+    def _check_shapes(self, x, keys, targets, mask):
+        shapes = [tuple(x.shape), tuple(keys.shape)]
+        n = shapes[0][1] if len(shapes[0]) == 3 else None
+        same = [one for one in (keys, mask) if one is not None]
+        fits = n and all(len(one.shape) == 2 and one.shape[1] == n for one in same)
+        if targets is not None:
+            shapes.append(tuple(targets.shape))
+            fits = fits and len(targets.shape) == 3 and targets.shape[1:] == x.shape[1:]
+        if mask is not None:
+            shapes.append(tuple(mask.shape))
+        if not fits:
+            raise ValueError(
+                f"Expected the arguments of layer '{self.name}' to be `x` [b, n, z], `keys` "
+                "[b, n], and if given `targets` [b, n, z] and `mask` [b, n], with n >= 1 known. "
+                f"Received: shapes {', '.join(map(str, shapes))}"
+            )
+
+    def compute_mask(self, inputs, previous_mask):
+        if previous_mask is None:
+            return None
+        return 2 * (_filled(ops.sum(ops.cast(previous_mask, "int32"), axis=1), inputs.shape[1]),)
+
+    def compute_output_shape(self, x_shape, keys_shape, targets_shape=None):
+        shapes = tuple(x_shape), tuple(keys_shape)
+        if targets_shape is None:
+            return shapes
+        b, n, z = x_shape
+        return *shapes, *2 * ((b, num_splits(n) + 1, n, z),)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_samples": self.num_samples,
+            "certainty": self.certainty,
+            "proposals": self.proposals,
+            "joint": self.joint,
+            "seed": self.seed,
+        }
+
+
+def _filled(lengths, n):
+    """The mask of sets whose elements stand in front: bool `[b, n]`."""
+    return ops.arange(n, dtype="int32") < lengths[:, None]
+
+
+def _behind(mask):
+    return 1 - ops.cast(mask, "int32")
+
+
+def _stable(scores):
+    """The order of integers `[b, n]`, equal ones in place."""
+    return ops.argsort(scores)  # stable on every backend
+
+
+def _reorder(x, keys, order):
+    order = ops.cast(order, "int32")
+    moved = ops.take_along_axis(x, order[..., None], axis=1)
+    return moved, ops.take_along_axis(keys, order, axis=1)
+
+
+def _masked_last(x, keys, mask):
+    """Masked elements put behind the others, and how many the others are."""
+    lengths = ops.sum(ops.cast(mask, "int32"), axis=1)
+    return *_reorder(x, keys, _stable(_behind(mask))), lengths
+
+
+def _check_finite(keys, mask):
+    try:
+        values = ops.convert_to_numpy(keys)
+        counted = True if mask is None else ops.convert_to_numpy(mask).astype(bool)
+    except (NotImplementedError, TypeError, ValueError):
+        return  # symbolic: nothing to see
+    wrong = np.argwhere(~np.isfinite(values) & counted)
+    if len(wrong):
+        first = tuple(wrong[0].tolist())
+        raise ValueError(
+            "Expected the `keys` to be finite numbers. Received: "
+            f"keys[{', '.join(map(str, first))}]={values[first]}, and {len(wrong)} in all that "
+            "are not"
+        )

@@ -1,0 +1,229 @@
+"""Quicksort by learned keys, as soft half-permutations (Bloem 2018).
+
+A bucket is a run of positions; `bounds` tells of each position its bucket's first position and
+size. All that is summed over buckets is a product with a matrix `[n, n]` of zeros and ones.
+"""
+
+import numpy as np
+from keras import ops
+
+from hyperkeras.ops.checks import check_int
+
+
+def bucket_bounds(n, depth, lengths=None):
+    r"""The buckets after `depth` halvings of n positions: any n, not only powers of two.
+
+    .. math:: s_0 = n, \qquad s_{d+1} = \lfloor s_d / 2 \rfloor \text{ below, }
+        \lceil s_d / 2 \rceil \text{ above}
+
+    Args:
+        n: Integer n ≥ 1.
+        depth: Integer ≥ 0.
+        lengths: Integer tensor `[b]` or None: how many of the n positions each set fills. Those
+            beyond are buckets of one, as is every bucket that can't be halved.
+
+    Returns:
+        int32 tensor of shape `[b, 2, n]`, b = 1 without `lengths`: each position's bucket's
+        first position, and its size.
+    """
+    check_int("n", n, 1)
+    check_int("depth", depth, 0)
+    position = ops.convert_to_tensor(np.arange(n, dtype="int32")[None])  # [1, n]
+    if lengths is None:
+        start, size = ops.zeros_like(position), ops.full_like(position, n)
+    else:
+        length = ops.cast(lengths, "int32")[:, None]
+        start = ops.where(position < length, 0, position)
+        size = ops.where(position < length, length, 1)
+    for _ in range(depth):
+        lower = size // 2
+        up = position >= start + lower
+        start = ops.where(up, start + lower, start)
+        size = ops.where(up, size - lower, lower)
+    return ops.stack([start, size], axis=1)
+
+
+def bucket_ranks(scores, bounds):
+    """The rank of each score in its bucket, from 0; of equal scores the first ranks lower.
+
+    Args:
+        scores: Tensor `[b, ..., n]`.
+        bounds: See `bucket_bounds`.
+
+    Returns:
+        int32 tensor of the shape of `scores`.
+    """
+    scores = ops.convert_to_tensor(scores)
+    mine, other = scores[..., :, None], scores[..., None, :]
+    earlier = np.tri(scores.shape[-1], k=-1, dtype=bool)  # [n, n]: position j is before i
+    below = ops.logical_or(other < mine, ops.logical_and(ops.equal(other, mine), earlier))
+    below = ops.logical_and(below, _fit(same_bucket(bounds), below))
+    return ops.sum(ops.cast(below, "int32"), axis=-1)
+
+
+def same_bucket(bounds):
+    """Whether positions share a bucket: bool `[b, n, n]`."""
+    start = bounds[:, 0]
+    return ops.equal(start[:, :, None], start[:, None, :])
+
+
+def bucket_pivots(keys, bounds):
+    r"""The median of each bucket: the mean of the two keys between which it is cut.
+
+    .. math:: p = \tfrac12 \left(k_{(l)} + k_{(l + 1)}\right), \qquad l = \lfloor s / 2 \rfloor
+
+    for the sorted keys :math:`k_{(1)} \le k_{(2)} \le \dots` of a bucket of s: where s is odd,
+    the larger half is above.
+
+    Args:
+        keys: Float tensor `[b, n]`.
+        bounds: See `bucket_bounds`.
+
+    Returns:
+        `[b, n]`: for each position its bucket's pivot; 0 in a bucket of one, which has none.
+    """
+    keys, lower = ops.convert_to_tensor(keys), bounds[:, 1] // 2
+    rank = bucket_ranks(keys, bounds)
+    middle = ops.logical_or(ops.equal(rank, lower - 1), ops.equal(rank, lower))
+    halves = ops.where(ops.logical_and(middle, lower > 0), keys / 2, 0)
+    return bucket_sums(halves, bounds)
+
+
+def bucket_sums(x, bounds):
+    """For each position the sum of `x` `[b, ..., n]` over its bucket."""
+    x = ops.convert_to_tensor(x)
+    same = ops.cast(same_bucket(bounds), x.dtype)
+    if len(x.shape) == 2:
+        return ops.matmul(x[:, None], same)[:, 0]
+    return ops.matmul(x, _fit(same, x))
+
+
+def balanced_choices(scores, bounds):
+    """Which elements go to the upper half of their bucket: those of larger scores.
+
+    Of keys, the rounded choice of Bloem (2018), also where keys are equal; of uniform numbers,
+    one of all balanced choices, each as likely.
+
+    Args:
+        scores: Tensor `[b, ..., n]`.
+        bounds: See `bucket_bounds`.
+
+    Returns:
+        Boolean tensor of the shape of `scores`.
+    """
+    lower = bounds[:, 1] // 2
+    rank = bucket_ranks(scores, bounds)
+    return rank >= _fit(lower, rank)
+
+
+def choice_shares(choices, logits, bounds, joint=False):
+    r"""The weights of choice vectors: their probabilities, duplicates 0, normalised.
+
+    .. math:: q_c = \frac{d_c\, P(c)}{\sum_{c'} d_{c'}\, P(c')}, \qquad
+        P(c) = \prod_i o_i^{c_i} (1 - o_i)^{1 - c_i}, \qquad o = \mathrm{sigmoid}(\text{logits})
+
+    Computed as a softmax of log-probabilities, as the product would underflow. It runs over
+    the elements of a bucket, since the choices in one say nothing of another; `joint`, as in the
+    published code, over all elements, so that one weight stands for the whole vector.
+
+    Args:
+        choices: Boolean tensor `[b, m, n]`: whether an element goes to the upper half.
+        logits: Float tensor `[b, n]`.
+        bounds: See `bucket_bounds`.
+        joint: Boolean.
+
+    Returns:
+        `[b, m, n]`: for each position its bucket's weights, which sum to one over the m.
+    """
+    logits = ops.convert_to_tensor(logits)
+    apart = bucket_bounds(logits.shape[-1], 0) if joint else bounds
+    sign = 2 * ops.cast(choices, logits.dtype) - 1  # [b, m, n]
+    m = sign.shape[1]
+    if m == 1:
+        return ops.ones_like(sign)
+    terms = ops.log_sigmoid(sign * logits[:, None])
+    terms = ops.where(bounds[:, None, 1] > 1, terms, 0)  # alone in a bucket, nothing is chosen
+    unlike = ops.abs(sign[:, :, None] - sign[:, None, :])  # [b, m, m, n]
+    equal = bucket_sums(ops.where(bounds[:, None, None, 1] > 1, unlike, 0), apart) < 1
+    earlier = np.tri(m, k=-1, dtype=bool)[:, :, None]
+    copies = ops.any(ops.logical_and(equal, earlier), axis=2)
+    log_p = bucket_sums(terms, apart)
+    return ops.softmax(ops.where(copies, -float("inf"), log_p), axis=1)
+
+
+def half_permutation(choices, shares, bounds):
+    r"""A weighted mean of half-permutations, as a matrix (Bloem 2018).
+
+    A choice vector c moves each element to the upper or the lower half of its bucket and keeps
+    the order within the halves: element i of a bucket that starts at a, its lower half of l,
+
+    .. math:: \pi_c(i) = a + \begin{cases}
+        \sum_{j < i} (1 - c_j) & c_i = 0 \\ l + \sum_{j < i} c_j & c_i = 1 \end{cases},
+        \qquad P_{pi} = \sum_c q_c\, [\pi_c(i) = p]
+
+    with sums over the bucket's elements.
+
+    Args:
+        choices: Boolean tensor `[b, m, n]`, balanced: see `balanced_choices`.
+        shares: Float tensor `[b, m, n]`: see `choice_shares`.
+        bounds: See `bucket_bounds`.
+
+    Returns:
+        `[b, n, n]`, doubly stochastic: P x are the elements moved, Pᵀ x sends them back.
+    """
+    shares = ops.convert_to_tensor(shares)
+    position = np.arange(shares.shape[-1], dtype="int32")[:, None]
+    moved = ops.equal(moved_places(choices, bounds)[:, :, None], position)  # [b, m, p, i]
+    return ops.sum(ops.where(moved, shares[:, :, None], 0), axis=1)
+
+
+def moved_places(choices, bounds):
+    """π_c(i) of `half_permutation`, where each element goes: int32 `[b, m, n]`."""
+    n = choices.shape[-1]
+    start, lower = bounds[:, None, 0], bounds[:, None, 1] // 2
+    ahead = ops.logical_and(same_bucket(bounds), np.triu(np.ones((n, n), bool), k=1))
+    ups = ops.matmul(ops.cast(choices, "float32"), ops.cast(ahead, "float32"))
+    ups = ops.cast(ups, "int32")  # of the elements before i in its bucket, how many go up
+    downs = np.arange(n, dtype="int32") - start - ups
+    return start + ops.where(choices, lower + ups, downs)
+
+
+def sort_log_likelihood(keys, certainty=10.0, lengths=None):
+    r"""The log-probability that quicksort makes the right choices alone.
+
+    .. math:: \log P = \sum_d \sum_i \log \mathrm{sigmoid}\left(
+        \pm\, \text{certainty} \cdot (k_i - p_{di})\right)
+
+    of keys that stand in their elements' true order, + where element i belongs in the upper half
+    of its bucket at depth d. A loss that needs no samples: its gradient is exact.
+
+    Args:
+        keys: Float tensor `[b, n]`, the keys of elements in ascending order of what they stand for.
+        certainty: Float: how steeply the probability rises around a pivot.
+        lengths: Integer tensor `[b]` or None: how many of the n elements each set has.
+
+    Returns:
+        `[b]`.
+    """
+    keys = ops.convert_to_tensor(keys)
+    n, total = keys.shape[-1], 0.0
+    position = np.arange(n, dtype="int32")
+    for depth in range(num_splits(n)):
+        bounds = bucket_bounds(n, depth, lengths)
+        start, size = bounds[:, 0], bounds[:, 1]
+        logits = certainty * (keys - bucket_pivots(keys, bounds))
+        terms = ops.log_sigmoid(ops.where(position >= start + size // 2, logits, -logits))
+        total = total + ops.sum(ops.where(size > 1, terms, 0), axis=-1)
+    return total if n > 1 else ops.zeros_like(keys[:, 0])
+
+
+def num_splits(n):
+    """⌈log₂ n⌉: how often n elements are halved until each is alone."""
+    return (n - 1).bit_length()
+
+
+def _fit(x, like):
+    """`x` [b, ...] with axes of one after the first, as many as broadcast it to `like`."""
+    for _ in range(len(like.shape) - len(x.shape)):
+        x = x[:, None]
+    return x

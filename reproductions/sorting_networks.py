@@ -1,0 +1,115 @@
+"""The sorting task's network: a conv net for each image, and what sorts by its numbers."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from baselines import sorting
+from hyperkeras import ops as hyper
+from hyperkeras.layers import Quicksort
+
+ops = keras.ops
+SCORES = ("row_stochastic", "sinkhorn", "gumbel_sinkhorn")  # an n × n matrix, no keys
+STEPS = 20  # iterations of Sinkhorn's
+
+
+class Sorter(keras.Model):
+    """Maps sets of images [b, n, h, w, 1] to keys [b, n], or to scores [b, n, n] of `SCORES`.
+
+    Its labels are numbers [b, n], of which the order alone is used.
+    """
+
+    def __init__(self, method, size, image_shape, filters, units, strength, samples):
+        super().__init__(name=method)
+        self.method, self.size, self.strength, self.samples = method, size, strength, samples
+        count = {"row_stochastic": units, "sinkhorn": size, "gumbel_sinkhorn": size}
+        self.image = _conv_net(image_shape, filters, units, count.get(method, 1))
+        self.head = None
+        if method == "row_stochastic":
+            whole = layers.Dense(units * 2, activation="relu")
+            self.head = keras.Sequential(
+                [keras.Input((size * units,)), layers.ReLU(), whole, layers.Dense(size**2)]
+            )
+        self.seeds = keras.random.SeedGenerator()
+        published = method == "quicksort_published"
+        self.quicksort = Quicksort(
+            samples, strength, "uniform" if published else "logistic", joint=published
+        )
+        self.build((None, size, *image_shape))
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, images):
+        n, *image = images.shape[1:]
+        features = self.image(ops.reshape(images, (-1, *image)))
+        return self.scores(ops.reshape(features, (-1, n, features.shape[-1])))
+
+    def scores(self, features):
+        """Keys, or scores, of the images' numbers `[b, n, f]`."""
+        if self.method == "row_stochastic":
+            flat = ops.reshape(features, (-1, self.size * features.shape[-1]))
+            return ops.reshape(self.head(flat), (-1, self.size, self.size))
+        if self.method in SCORES:
+            return ops.swapaxes(features, 1, 2)  # [b, place, element]
+        return features[..., 0]
+
+    def places(self, scores):
+        """Which element comes i-th, `[b, n]`, without chance."""
+        if self.method == "row_stochastic":
+            return np.argmax(scores, axis=-1)
+        if self.method in SCORES:
+            return np.argmax(sorting.sinkhorn(scores, self.strength, STEPS), axis=-1)
+        return np.argsort(scores, axis=1, kind="stable")
+
+    def matrix(self, scores):
+        """The soft permutation of training, `[b, n, n]` or `[b, samples, n, n]`."""
+        if self.method == "row_stochastic":
+            return ops.softmax(scores)
+        if self.method == "sinkhorn":
+            return sorting.sinkhorn(scores, self.strength, STEPS)
+        if self.method == "gumbel_sinkhorn":
+            return sorting.gumbel_sinkhorn(scores, self.strength, STEPS, seed=self.seeds)
+        if self.method == "neural_sort":
+            return sorting.neural_sort(scores, self.strength)
+        if self.method == "neural_sort_stochastic":
+            return sorting.neural_sort_stochastic(scores, self.strength, self.samples, self.seeds)
+        if self.method == "soft_sort":
+            return sorting.soft_sort(scores, self.strength)
+        if self.method == "diffsort":
+            return sorting.network_sort(scores, self.strength)[0]
+        if self.method == "fast_rank":
+            return ops.one_hot(ops.argsort(scores), self.size)  # it has no soft one
+        return self.quicksort(self._identities(scores), scores, training=True)[0]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        order = ops.argsort(y)
+        if self.method == "fast_rank":
+            ranks = ops.cast(ops.argsort(order) + 1, y_pred.dtype)
+            return ops.mean((sorting.fast_rank(y_pred, self.strength) - ranks) ** 2)
+        if self.method == "quicksort_likelihood":
+            keys = ops.take_along_axis(y_pred, order, axis=1)
+            return -ops.mean(hyper.sort_log_likelihood(keys, self.strength)) / self.size
+        truth = ops.one_hot(order, self.size)  # [b, place, element]
+        if self.method == "quicksort_depths":
+            elements = self._identities(y_pred)
+            *_, found, goals = self.quicksort(elements, y_pred, truth, training=True)
+            return self.size * ops.mean((found - goals) ** 2)
+        matrix = self.matrix(y_pred)
+        if self.method == "quicksort_published":
+            return self.size * ops.mean((matrix - truth) ** 2)
+        truth = truth if len(matrix.shape) == 3 else truth[:, None]
+        return -ops.mean(ops.sum(truth * ops.log(matrix + 1e-6), axis=-1))
+
+    def _identities(self, keys):
+        return ops.ones_like(keys)[..., None] * ops.eye(keys.shape[1])
+
+
+def _conv_net(shape, filters, units, count):
+    """The conv net of the sorting papers: two 5×5 convolutions and a hidden layer."""
+    images = x = keras.Input(shape)
+    for number in filters:
+        x = layers.Conv2D(number, 5, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D(2)(x)
+    x = layers.Dense(units, activation="relu")(layers.Flatten()(x))
+    return keras.Model(images, layers.Dense(count)(x), name="image")
