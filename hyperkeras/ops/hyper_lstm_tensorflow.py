@@ -1,8 +1,9 @@
 """The HyperLSTM over a whole sequence, compiled by XLA, with a gradient written by hand.
 
 The products with the input are taken for all steps before the loop, those with h for both networks
-at once. The loop backwards carries the gradients of the states only; those of the weights are one
-product over all steps after it.
+at once. The loop backwards carries the gradients of the states and sums those of vectors and of
+what makes the rows; those of the other weights are one product over all steps after it. Backwards,
+each gate has a product of its own, with a kernel transposed before the loop.
 """
 
 import tensorflow as tf
@@ -16,10 +17,12 @@ from hyperkeras.ops.recurrence_tensorflow import (
     lstm_backward,
     lstm_factors,
     lstm_forward,
-    norm_gradients,
+    lstm_zeros,
+    over_samples,
     pass_masked,
     product,
     scan,
+    transposed_by_gate,
     unmasked,
 )
 
@@ -52,10 +55,10 @@ def _forward(inputs, options, remember):
     large, small = w["large"], w["small"]
     n, e = large["recurrent_kernel"].shape[0], w["scale_kernel"].shape[1]
     kernel, recurrent_kernel = _joined(w, x.shape[-1])
-    from_x = tf.matmul(x, kernel)  # [t, b, 4n + 4m]
+    from_x = gates_first(tf.matmul(x, kernel))  # [t, 4, b, n + m]
     given = {
-        "from_x": gates_first(from_x[..., : 4 * n]),
-        "hyper_from_x": gates_first(from_x[..., 4 * n :] + small["bias"]),
+        "from_x": from_x[..., :n],
+        "hyper_from_x": from_x[..., n:] + by_gate(small["bias"]),
         **sequences,
     }
     embedding_kernel, embedding_bias, row_kernel = _rows(w)
@@ -63,23 +66,22 @@ def _forward(inputs, options, remember):
 
     def step(states, now):
         h, c, hyper_h, hyper_c = states
-        from_h = tf.matmul(h, recurrent_kernel)
-        hyper_gates = now["hyper_from_x"] + gates_first(
-            from_h[:, 4 * n :] + tf.matmul(hyper_h, small["recurrent_kernel"])
-        )
+        from_h = gates_first(tf.matmul(h, recurrent_kernel))  # [4, b, n + m]
+        from_hyper_h = gates_first(tf.matmul(hyper_h, small["recurrent_kernel"]))
+        hyper_gates = now["hyper_from_x"] + from_h[..., n:] + from_hyper_h
         hyper = lstm_forward(
             hyper_gates, hyper_c, now.get("hyper_noise"), small.get("norm"), forget_bias
         )
         z = tf.matmul(hyper[0], embedding_kernel) + embedding_bias  # [b, 12e]
         z = tf.transpose(tf.reshape(z, (-1, 12, e)), (1, 0, 2))
         rows = tf.matmul(z, row_kernel)  # [12, b, n]
-        from_h = gates_first(from_h[:, : 4 * n])
+        from_h = from_h[..., :n]
         gates = rows[:4] * now["from_x"] + rows[4:8] * from_h + (rows[8:] + bias)
         main = lstm_forward(gates, c, now.get("noise"), large.get("norm"), forget_bias)
         new = unmasked((*main[:2], *hyper[:2]), states, now)
         outputs = dict(zip(("h", "c", "hyper_h", "hyper_c"), new, strict=True))
         if remember:
-            outputs |= {"z": z, "rows": rows[:8], "from_h": from_h, "new_hyper_h": hyper[0]}
+            outputs |= {"z": z, "from_h": from_h, "new_hyper_h": hyper[0]}
             outputs |= {f"main_{name}": value for name, value in main[2].items()}
             outputs |= {f"hyper_{name}": value for name, value in hyper[2].items()}
         return new, outputs
@@ -95,7 +97,9 @@ def _backward(inputs, options, memory, upstream):
     _, sequences = options
     large, small = w["large"], w["small"]
     e = w["scale_kernel"].shape[1]
-    kernel, recurrent_kernel = _joined(w, x.shape[-1])
+    recurrent_kernel = transposed_by_gate(large["recurrent_kernel"])
+    hyper_kernel = transposed_by_gate(small["kernel"][x.shape[-1] :])
+    hyper_recurrent_kernel = transposed_by_gate(small["recurrent_kernel"])
     embedding_kernel, _, row_kernel = _rows(w)
     old = {
         name: before(state, memory[name])
@@ -104,69 +108,67 @@ def _backward(inputs, options, memory, upstream):
     main = lstm_factors(_part(memory, "main_"), old["c"], sequences.get("noise"))
     hyper = lstm_factors(_part(memory, "hyper_"), old["hyper_c"], sequences.get("hyper_noise"))
     dh_all, dhyper_h_all, dc, dhyper_c = upstream
-    from_x, from_h = memory["from_x"], memory["from_h"]
-    given = {"dh": dh_all, "dhyper_h": dhyper_h_all, "from_x": from_x, "from_h": from_h}
-    given |= {"scales": memory["rows"][:, 4:]}
+    given = {"dh": dh_all, "dhyper_h": dhyper_h_all}
+    given |= {name: memory[name] for name in ("from_x", "from_h", "z")}
     given |= {f"main_{name}": value for name, value in main.items()}
     given |= {f"hyper_{name}": value for name, value in hyper.items()}
     if "mask" in sequences:
         given["mask"] = sequences["mask"]
 
     def step(carry, now):
-        whole = (carry[0] + now["dh"], carry[1], carry[2] + now["dhyper_h"], carry[3])
+        states, sums = carry
+        whole = (states[0] + now["dh"], states[1], states[2] + now["dhyper_h"], states[3])
         dh, dc, dhyper_h, dhyper_c = unmasked(whole, [tf.zeros_like(d) for d in whole], now)
-        dpre, dc_new, dc_old = lstm_backward(dh, dc, _part(now, "main_"), large.get("norm"))
-        drows = (dpre * now["from_x"], dpre * now["from_h"], dpre)
-        dz = [
-            tf.matmul(rows, row_kernel[4 * k : 4 * k + 4], transpose_b=True)
-            for k, rows in enumerate(drows)
-        ]
-        dz = tf.transpose(tf.concat(dz, axis=0), (1, 0, 2))  # [b, 12, e]
-        dz = tf.reshape(dz, (-1, 12 * e))
+        dpre, dc_old, dvectors = lstm_backward(dh, dc, _part(now, "main_"), large.get("norm"))
+        scales = tf.matmul(now["z"][:8], row_kernel[:8])
+        dfrom_x, dfrom_h = dpre * scales[:4], dpre * scales[4:]
+        drows = tf.concat([dpre * now["from_x"], dpre * now["from_h"], dpre], axis=0)
+        drow_kernel = tf.matmul(now["z"], drows, transpose_a=True)
+        dz = tf.matmul(drows, row_kernel, transpose_b=True)  # [12, b, e]
+        dz = tf.reshape(tf.transpose(dz, (1, 0, 2)), (-1, 12 * e))
         dhyper_h += tf.matmul(dz, embedding_kernel, transpose_b=True)
-        dhyper_pre, dhyper_c_new, dhyper_c_old = lstm_backward(
+        dhyper_pre, dhyper_c_old, dhyper_vectors = lstm_backward(
             dhyper_h, dhyper_c, _part(now, "hyper_"), small.get("norm")
         )
-        dhyper_pre = gates_last(dhyper_pre)
-        dfrom_h = tf.concat([gates_last(dpre * now["scales"]), dhyper_pre], axis=-1)
-        dh_old = tf.matmul(dfrom_h, recurrent_kernel, transpose_b=True)
-        dhyper_h_old = tf.matmul(dhyper_pre, small["recurrent_kernel"], transpose_b=True)
-        outputs = {"dpre": dpre, "dz": dz, "dhyper_pre": dhyper_pre}
-        if "norm" in large:
-            outputs |= {"dh": dh, "dc": dc_new, "dhyper_h": dhyper_h, "dhyper_c": dhyper_c_new}
-        return pass_masked((dh_old, dc_old, dhyper_h_old, dhyper_c_old), whole, now), outputs
+        dh_old = tf.matmul(dfrom_h, recurrent_kernel) + tf.matmul(dhyper_pre, hyper_kernel)
+        dh_old = tf.reduce_sum(dh_old, axis=0)
+        dhyper_h_old = tf.reduce_sum(tf.matmul(dhyper_pre, hyper_recurrent_kernel), axis=0)
+        sums = tf.nest.map_structure(tf.add, sums, (dvectors, dhyper_vectors, drow_kernel))
+        states = pass_masked((dh_old, dc_old, dhyper_h_old, dhyper_c_old), whole, now)
+        outputs = {"from_x": dfrom_x, "from_h": dfrom_h, "hyper_pre": dhyper_pre, "z": dz}
+        return (states, sums), outputs
 
-    zeros = tf.zeros_like(states[0]), tf.zeros_like(states[2])
-    carry, d = scan(step, (zeros[0], dc, zeros[1], dhyper_c), given, reverse=True)
-    dpre, dz, dhyper_pre = d["dpre"], d["dz"], d["dhyper_pre"]
-    drows = tf.concat([dpre * from_x, dpre * from_h, dpre], axis=1)  # [t, 12, b, n]
-    drow_kernel = tf.einsum("trbe,trbn->ren", memory["z"], drows)
-    dfrom_x, dfrom_h = (gates_last(dpre * memory["rows"][:, k : k + 4]) for k in (0, 4))
-    dembedding = product(memory["new_hyper_h"], dz)
-    dlarge = {
-        "kernel": product(x, dfrom_x),
-        "recurrent_kernel": product(old["h"], dfrom_h),
-        "bias": tf.reshape(tf.reduce_sum(dpre, axis=(0, 2)), (-1,)),
-    }
-    dsmall = {
-        "kernel": tf.concat([product(x, dhyper_pre), product(old["h"], dhyper_pre)], axis=0),
-        "recurrent_kernel": product(old["hyper_h"], dhyper_pre),
-        "bias": tf.reduce_sum(dhyper_pre, axis=(0, 1)),
-    }
-    if "norm" in large:
-        dlarge["norm"] = norm_gradients(main, d["dh"], d["dc"])
-        dsmall["norm"] = norm_gradients(hyper, d["dhyper_h"], d["dhyper_c"])
+    start = (
+        (tf.zeros_like(states[0]), dc, tf.zeros_like(states[2]), dhyper_c),
+        (
+            lstm_zeros(states[0], large.get("norm")),
+            lstm_zeros(states[2], small.get("norm")),
+            tf.zeros_like(row_kernel),
+        ),
+    )
+    (dstates, (dvectors, dhyper_vectors, drow_kernel)), d = scan(step, start, given, reverse=True)
+    dfrom_x, dfrom_h, dhyper = (gates_last(d[k]) for k in ("from_x", "from_h", "hyper_pre"))
+    dembedding = product(memory["new_hyper_h"], d["z"])
     dw = {
-        "large": dlarge,
-        "small": dsmall,
+        "large": {
+            "kernel": product(x, dfrom_x),
+            "recurrent_kernel": product(old["h"], dfrom_h),
+            **over_samples(dvectors),
+        },
+        "small": {
+            "kernel": product(tf.concat([x, old["h"]], axis=-1), dhyper),
+            "recurrent_kernel": product(old["hyper_h"], dhyper),
+            **over_samples(dhyper_vectors),
+        },
         "scale_embedding_kernel": dembedding[:, : 8 * e],
-        "scale_embedding_bias": tf.reduce_sum(dz[..., : 8 * e], axis=(0, 1)),
+        "scale_embedding_bias": tf.reduce_sum(d["z"][..., : 8 * e], axis=(0, 1)),
         "shift_embedding_kernel": dembedding[:, 8 * e :],
         "scale_kernel": drow_kernel[:8],
         "shift_kernel": drow_kernel[8:],
     }
-    dx = tf.matmul(tf.concat([dfrom_x, dhyper_pre], axis=-1), kernel, transpose_b=True)
-    return dx, carry, dw
+    dx = tf.matmul(dfrom_x, large["kernel"], transpose_b=True)
+    dx += tf.matmul(dhyper, small["kernel"][: x.shape[-1]], transpose_b=True)
+    return dx, dstates, dw
 
 
 def _part(values, prefix):
@@ -174,11 +176,16 @@ def _part(values, prefix):
 
 
 def _joined(w, features):
-    """Kernels of x, and of h, for the large network beside the small one's."""
+    """Kernels of x, and of h, for the large network beside the small one's: `[p, 4 (n + m)]`."""
     large, small = w["large"], w["small"]
+
+    def join(a, b):
+        parts = [tf.reshape(k, (k.shape[0], 4, -1)) for k in (a, b)]
+        return tf.reshape(tf.concat(parts, axis=-1), (a.shape[0], -1))
+
     return (
-        tf.concat([large["kernel"], small["kernel"][:features]], axis=-1),
-        tf.concat([large["recurrent_kernel"], small["kernel"][features:]], axis=-1),
+        join(large["kernel"], small["kernel"][:features]),
+        join(large["recurrent_kernel"], small["kernel"][features:]),
     )
 
 

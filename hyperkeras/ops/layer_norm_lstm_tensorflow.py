@@ -14,10 +14,12 @@ from hyperkeras.ops.recurrence_tensorflow import (
     lstm_backward,
     lstm_factors,
     lstm_forward,
-    norm_gradients,
+    lstm_zeros,
+    over_samples,
     pass_masked,
     product,
     scan,
+    transposed_by_gate,
     unmasked,
 )
 
@@ -47,7 +49,7 @@ def layer_norm_lstm(x, states, weights, forget_bias=1.0, sequences=None, remembe
 def _forward(inputs, options, remember):
     x, states, w = inputs
     forget_bias, sequences = options
-    given = {"from_x": gates_first(tf.matmul(x, w["kernel"]) + w["bias"]), **sequences}
+    from_x = gates_first(tf.matmul(x, w["kernel"]) + w["bias"])
 
     def step(states, now):
         h, c = states
@@ -56,7 +58,7 @@ def _forward(inputs, options, remember):
         states = unmasked((h, c), states, now)
         return states, {"h": states[0], "c": states[1]} | (memory if remember else {})
 
-    (_, c), memory = scan(step, states, given)
+    (_, c), memory = scan(step, states, {"from_x": from_x, **sequences})
     return (memory["h"], c), memory if remember else {}
 
 
@@ -65,28 +67,27 @@ def _backward(inputs, options, memory, upstream):
     x, (h, c), w = inputs
     _, sequences = options
     norm = w.get("norm")
-    factors = lstm_factors(memory, before(c, memory["c"]), sequences.get("noise"))
+    transposed = transposed_by_gate(w["recurrent_kernel"])
     dh_all, dc = upstream
-    given = factors | {"dh": dh_all}
+    given = lstm_factors(memory, before(c, memory["c"]), sequences.get("noise")) | {"dh": dh_all}
     if "mask" in sequences:
         given["mask"] = sequences["mask"]
 
     def step(carry, now):
-        whole = (carry[0] + now["dh"], carry[1])
+        (dh, dc), sums = carry
+        whole = (dh + now["dh"], dc)
         dh, dc = unmasked(whole, [tf.zeros_like(d) for d in whole], now)
-        dpre, dc_new, dc_old = lstm_backward(dh, dc, now, norm)
-        dproduct = gates_last(dpre)
-        dh_old = tf.matmul(dproduct, w["recurrent_kernel"], transpose_b=True)
-        outputs = {"dproduct": dproduct, "dh": dh, "dc": dc_new}
-        return pass_masked((dh_old, dc_old), whole, now), outputs
+        dpre, dc_old, dvectors = lstm_backward(dh, dc, now, norm)
+        dh_old = tf.reduce_sum(tf.matmul(dpre, transposed), axis=0)
+        sums = tf.nest.map_structure(tf.add, sums, dvectors)
+        return (pass_masked((dh_old, dc_old), whole, now), sums), {"dpre": dpre}
 
-    carry, d = scan(step, (tf.zeros_like(h), dc), given, reverse=True)
-    dproduct = d["dproduct"]
+    start = ((tf.zeros_like(h), dc), lstm_zeros(h, norm))
+    (dstates, sums), d = scan(step, start, given, reverse=True)
+    dproduct = gates_last(d["dpre"])
     dw = {
         "kernel": product(x, dproduct),
         "recurrent_kernel": product(before(h, memory["h"]), dproduct),
-        "bias": tf.reduce_sum(dproduct, axis=(0, 1)),
+        **over_samples(sums),
     }
-    if norm is not None:
-        dw["norm"] = norm_gradients(factors, d["dh"], d["dc"])
-    return tf.matmul(dproduct, w["kernel"], transpose_b=True), carry, dw
+    return tf.matmul(dproduct, w["kernel"], transpose_b=True), dstates, dw

@@ -64,7 +64,9 @@ def lstm_forward(gates, c, noise, norm, forget_bias):
     """h', c' and what the gradient needs, from the gates `[4, b, n]` before their layer norm."""
     memory = {}
     if norm is not None:
-        gates, memory["unit"], memory["rstd"] = normalize(gates, by_gate(norm[0]), by_gate(norm[1]))
+        gates, memory["unit"], memory["deviation"] = normalize(
+            gates, by_gate(norm[0]), by_gate(norm[1])
+        )
     # The logistic function by tanh, so that all gates are one operation.
     scale = tf.constant([0.5, 0.5, 1.0, 0.5], gates.dtype)[:, None, None]
     bias = forget_bias * tf.constant([0.0, 1.0, 0.0, 0.0], gates.dtype)[:, None, None]
@@ -73,7 +75,7 @@ def lstm_forward(gates, c, noise, norm, forget_bias):
     c = f * c + i * (g if noise is None else g * noise)
     seen = c
     if norm is not None:
-        seen, memory["cell_unit"], memory["cell_rstd"] = normalize(c, norm[2], norm[3])
+        seen, memory["cell_unit"], memory["cell_deviation"] = normalize(c, norm[2], norm[3])
     seen = tf.tanh(seen)
     return o * seen, c, memory | {"gates": gates, "seen": seen}
 
@@ -93,37 +95,40 @@ def lstm_factors(memory, c, noise):
         "to_gates": tf.stack(to_gates, axis=1),
         "to_c": f,
     }
-    names = ("unit", "rstd", "cell_unit", "cell_rstd")
+    names = ("unit", "deviation", "cell_unit", "cell_deviation")
     return factors | {name: memory[name] for name in names if name in memory}
 
 
 def lstm_backward(dh, dc, factors, norm):
-    """From the gradients of h' and c': of the gates before layer norm, of c', and of c."""
-    dseen = dh * factors["to_seen"]
+    """From the gradients of h' and c': of the gates before layer norm, of c, and of the vectors.
+
+    The last are a dict of `bias` and with layer norm `norm`, each sample's apart: `[4, b, n]` for
+    the gates, `[b, n]` for the cell.
+    """
+    dseen, dnorm = dh * factors["to_seen"], ()
     if norm is not None:
-        dseen = normalize_backward(dseen * norm[2], factors["cell_unit"], factors["cell_rstd"])
+        dnorm = (dseen * factors["cell_unit"], dseen)
+        dseen = normalize_backward(dseen * norm[2], factors["cell_unit"], factors["cell_deviation"])
     dc = dc + dseen
-    dgates = factors["to_gates"] * _by_state(dh, dc)
-    if norm is not None:
-        dgates = normalize_backward(dgates * by_gate(norm[0]), factors["unit"], factors["rstd"])
-    return dgates, dc, dc * factors["to_c"]
+    # The gradient that reaches each gate: of c' for i, f and g, of h' for o.
+    reached = tf.where(tf.constant([False, False, False, True])[:, None, None], dh, dc)
+    dpre = factors["to_gates"] * reached
+    if norm is None:
+        return dpre, dc * factors["to_c"], {"bias": dpre}
+    dnorm = (dpre * factors["unit"], dpre, *dnorm)
+    dpre = normalize_backward(dpre * by_gate(norm[0]), factors["unit"], factors["deviation"])
+    return dpre, dc * factors["to_c"], {"bias": dpre, "norm": dnorm}
 
 
-def norm_gradients(factors, dh, dc):
-    """Of `gamma`, `beta`, `cell_gamma` and `cell_beta`, over all steps."""
-    dgates = factors["to_gates"] * _by_state(dh[:, None], dc[:, None])
-    dseen = dh * factors["to_seen"]
-    return (
-        tf.reshape(tf.reduce_sum(dgates * factors["unit"], axis=(0, 2)), (-1,)),
-        tf.reshape(tf.reduce_sum(dgates, axis=(0, 2)), (-1,)),
-        tf.reduce_sum(dseen * factors["cell_unit"], axis=(0, 1)),
-        tf.reduce_sum(dseen, axis=(0, 1)),
-    )
+def lstm_zeros(h, norm):
+    """Where to sum the vectors' gradients of `lstm_backward`."""
+    zeros, gates = tf.zeros_like(h), tf.zeros_like(tf.stack([h] * 4))
+    return {"bias": gates} | ({} if norm is None else {"norm": (gates, gates, zeros, zeros)})
 
 
-def _by_state(dh, dc):
-    """The gradient that reaches each gate: of c' for i, f and g, of h' for o."""
-    return tf.where(tf.constant([False, False, False, True])[:, None, None], dh, dc)
+def over_samples(sums):
+    """Vectors, the gates' joined, from sums `[4, b, n]` or `[b, n]`."""
+    return tf.nest.map_structure(lambda d: tf.reshape(tf.reduce_sum(d, axis=-2), (-1,)), sums)
 
 
 def unmasked(new, old, now):
@@ -142,17 +147,20 @@ def pass_masked(through, whole, now):
 
 
 def normalize(x, gamma, beta):
-    """Layer norm over the last axis; also the normalised x, and one over its deviation."""
+    """Layer norm over the last axis; also the normalised x, and its deviation.
+
+    XLA computes a sum or a product again in each operation that takes it, a quotient once.
+    """
     x = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-    rstd = tf.math.rsqrt(tf.reduce_mean(x * x, axis=-1, keepdims=True) + EPSILON)
-    unit = x * rstd
-    return gamma * unit + beta, unit, rstd
+    deviation = tf.sqrt(tf.reduce_mean(x * x, axis=-1, keepdims=True) + EPSILON)
+    unit = x / deviation
+    return gamma * unit + beta, unit, deviation
 
 
-def normalize_backward(dunit, unit, rstd):
+def normalize_backward(dunit, unit, deviation):
     mean = tf.reduce_mean(dunit, axis=-1, keepdims=True)
     along = tf.reduce_mean(dunit * unit, axis=-1, keepdims=True)
-    return rstd * (dunit - mean - unit * along)
+    return (dunit - mean - unit * along) / deviation
 
 
 def before(first, stack):
@@ -167,17 +175,20 @@ def by_gate(vector):
 
 def gates_first(x):
     """`[..., b, 4n]` as `[..., 4, b, n]`."""
-    shape = tf.shape(x)
-    x = tf.reshape(x, tf.concat([shape[:-1], [4, x.shape[-1] // 4]], axis=0))
+    x = tf.reshape(x, tf.concat([tf.shape(x)[:-1], [4, x.shape[-1] // 4]], axis=0))
     rank = len(x.shape)
     return tf.transpose(x, [*range(rank - 3), rank - 2, rank - 3, rank - 1])
 
 
 def gates_last(x):
-    """`[..., 4, b, n]` as `[..., b, 4n]`."""
-    rank = len(x.shape)
-    x = tf.transpose(x, [*range(rank - 3), rank - 2, rank - 3, rank - 1])
-    return tf.reshape(x, tf.concat([tf.shape(x)[:-2], [4 * x.shape[-1]]], axis=0))
+    """`[t, 4, b, n]` as `[t, b, 4n]`."""
+    t, _, b, _ = tf.unstack(tf.shape(x))
+    return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (t, b, 4 * x.shape[-1]))
+
+
+def transposed_by_gate(kernel):
+    """`[p, 4n]` as `[4, n, p]`: what gates' gradients are multiplied by."""
+    return tf.transpose(tf.reshape(kernel, (kernel.shape[0], 4, -1)), (1, 2, 0))
 
 
 def product(a, b):
