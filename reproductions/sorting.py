@@ -57,8 +57,8 @@ PRESETS = {
     ),
 }
 # Temperature, or for quicksort and networks the steepness; 1 where it is not said.
-STRENGTH = {"diffsort": 6.0, "fast_rank": 0.1}
-STRENGTH |= dict.fromkeys(("quicksort", "quicksort_published", "quicksort_depths"), 10.0)
+STRENGTH = {"quicksort": 2.0, "diffsort": 6.0, "fast_rank": 0.1}
+STRENGTH |= dict.fromkeys(("quicksort_published", "quicksort_depths"), 10.0)
 SLIDES = (4, 8, 16)  # set sizes of the slides, where numbers have three digits
 GROVER = {
     "row_stochastic": ((0.467, 0.093, 0.009, 0, 0), (0.801, 0.603, 0.492, 0.113, 0.067)),
