@@ -209,25 +209,24 @@ def plot(records, path):
     """Accuracy on test sets against n: trained for it, and trained at n = 5."""
     from matplotlib.figure import Figure
 
+    digits = max(run["config"]["digits"] for run in records)
+    records = [run for run in records if run["config"]["digits"] == digits]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for i, model in enumerate(MODELS):
         style = dict(color=f"C{i % 10}", label=model, linestyle="-" if i < 10 else "--")
         trained, moved = {}, {}
         for run in records:
-            digits = max(one["config"]["digits"] for one in records)
-            if run["model"] == model and run["config"]["digits"] == digits:
-                test, size = run["metrics"]["test"], run["config"]["size"]
-                trained.setdefault(size, []).append(test["exact"])
+            if run["model"] == model:
+                test = run["metrics"]["test"]
+                trained.setdefault(run["config"]["size"], []).append(test["exact"])
                 for n in OTHER_SIZES:
                     if test.get(f"exact_{n}") is not None:
                         moved.setdefault(n, []).append(test[f"exact_{n}"])
-                        moved.setdefault(size, []).append(test["exact"])
         for axes, points in zip(panels, (trained, moved), strict=True):
-            sizes = sorted(points)
-            means = [np.mean(points[n]) for n in sizes]
-            axes.plot(sizes, means, marker="o", **style)
-    panels[0].set(xlabel="n, in training and test", ylabel="sets sorted whole", xscale="log")
-    panels[1].set(xlabel="n in test, trained at n = 5", xscale="log")
+            means = [np.mean(points[n]) for n in sorted(points)]
+            axes.plot(sorted(points), means, marker="o", **style)
+    panels[0].set(xlabel="n, in training and test", ylabel="sets sorted whole")
+    panels[1].set(xlabel="n in test, trained at n = 5")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     figure.savefig(path, dpi=90)
