@@ -90,7 +90,7 @@ def test_batches_of_none_one_and_unknown_size(case):
     np.testing.assert_allclose(unknown(x), whole, atol=1e-6)
     np.testing.assert_allclose(layer(x[:1]), whole[:1], atol=1e-6)
     assert np.isfinite(layer(x[:1], training=True)).all()
-    if "HyperConv2D" in case.covers:
+    if {"HyperConv2D", "PHMConv2D"} & set(case.covers):
         return  # TensorFlow's own convolution of no image has a wrong shape
     for training in (False, True):
         assert layer(x[:0], training=training).shape == (0, *case.output_shape)
@@ -155,7 +155,7 @@ def test_mixed_precision(case, half, policy):
         y = layer(x, training=training)
         assert y.dtype == half
         assert np.isfinite(np.array(y, "float32")).all()
-    assert {w.dtype for w in layer.trainable_weights} == {"float32"}
+    assert {w.dtype for w in layer.trainable_weights} <= {"float32"}
     if hasattr(layer, "source"):
         assert layer.source(x)[0].dtype == "float32"  # half precision can't hold an index
 
@@ -164,7 +164,7 @@ def test_mixed_precision(case, half, policy):
 def test_config_names_the_arguments_of_init(case):
     for layer in parts(case.make()):
         base = set(keras.layers.Layer().get_config())
-        arguments = set(inspect.signature(type(layer)).parameters) - {"kwargs"}
+        arguments = set(inspect.signature(type(layer)).parameters) - {"args", "kwargs"}
         assert set(layer.get_config()) - base == arguments
         json.dumps(layer.get_config())
         twin = type(layer).from_config(layer.get_config())

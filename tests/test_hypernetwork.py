@@ -87,7 +87,7 @@ TARGETS = {
         (4, 5),
         layers.Dense(6),
         layers.EinsumDense("abc,cd->abd", (None, 7), bias_axes="d"),
-        layers.EinsumDense("...x,xy->...y", (4, 2), "tanh"),
+        layers.EinsumDense("...x,xy->...y", 2, "tanh"),
     ),
     "conv": lambda: stack(
         (7, 8, 4),
@@ -413,7 +413,6 @@ def test_one_file_serves_a_fresh_process(tmp_path):
         "recurrent": {},
         "attention": {"initializer": "hyperfan_out"},
         "lora": {"residual": True},
-        "lora_attention": {"select": lambda variable: "lora" in variable.path},
     }
     expected = {}
     for name, more in arguments.items():

@@ -57,6 +57,9 @@ class Hypernetwork(keras.Model):
     GRU, SimpleRNN. Any other layer runs by `keras.ops.vectorized_map`, and may not update a state
     of its own; on TensorFlow XLA is then left alone.
 
+    Keras keeps LoRA in the configuration of Dense, EinsumDense and Embedding, but not of such a
+    layer inside `MultiHeadAttention`: a hypernetwork around one runs, but its file can't be loaded.
+
     The generated weights are read from the target once, for their shapes and their start; they
     are no weights of the hypernetwork, and training the target elsewhere would not reach it. So a
     target serves one hypernetwork, and no other model.
