@@ -43,15 +43,15 @@ class HyperLSTMCell(LayerNormLSTMCell):
         activation: Activation of g and of the memory, in both.
         recurrent_activation: Activation of the gates i, f and o, in both.
         use_bias: Boolean, whether both have b.
-        kernel_initializer: Initializer of both `kernel`s.
-        recurrent_initializer: Initializer of both `recurrent_kernel`s, gate by gate.
-        bias_initializer: Initializer of both `bias`es.
-        kernel_regularizer: Regularizer of both `kernel`s.
-        recurrent_regularizer: Regularizer of both `recurrent_kernel`s.
-        bias_regularizer: Regularizer of both `bias`es.
-        kernel_constraint: Constraint of both `kernel`s.
-        recurrent_constraint: Constraint of both `recurrent_kernel`s.
-        bias_constraint: Constraint of both `bias`es.
+        kernel_initializer: Initializer of `kernel`, in both.
+        recurrent_initializer: Initializer of `recurrent_kernel`, in both, gate by gate.
+        bias_initializer: Initializer of `bias`, in both.
+        kernel_regularizer: Regularizer of `kernel`, in both.
+        recurrent_regularizer: Regularizer of `recurrent_kernel`, in both.
+        bias_regularizer: Regularizer of `bias`, in both.
+        kernel_constraint: Constraint of `kernel`, in both.
+        recurrent_constraint: Constraint of `recurrent_kernel`, in both.
+        bias_constraint: Constraint of `bias`, in both.
         seed: Integer for recurrent dropout, or None for a random one.
         return_weight_changes: Boolean, whether the output goes on, behind its n numbers, with four
             more: how far, in the Frobenius norm, the step has moved the matrices from h to the

@@ -72,8 +72,7 @@ def bucket_pivots(keys, bounds):
 
     .. math:: p = \tfrac12 \left(k_{(l)} + k_{(l + 1)}\right), \qquad l = \lfloor s / 2 \rfloor
 
-    for the sorted keys :math:`k_{(1)} \le k_{(2)} \le \dots` of a bucket of s: where s is odd,
-    the larger half is above.
+    for the keys of a bucket of s in ascending order: where s is odd, the larger half is above.
 
     Args:
         keys: Float tensor `[b, n]`.
