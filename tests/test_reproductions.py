@@ -201,6 +201,26 @@ def test_failed_run_is_recorded_and_fails_the_command(tmp_path, monkeypatch):
     assert "1 failed" in (tmp_path / "RESULTS.md").read_text()
 
 
+def test_some_models_may_have_more_seeds(tmp_path):
+    task = toy_task()
+    task.PRESETS["quick"] |= dict(seeds=1, more_seeds={"wide": 2}, epochs=1)
+    run_toy(task, tmp_path, models=task.MODELS)
+    found = sorted(path.name for path in tmp_path.glob("toy/quick/*.json"))
+    assert [name[:5] for name in found] == ["small", "wide-", "wide-"]
+    assert "more_seeds" not in read(tmp_path)["config"]
+
+
+def test_other_data_gives_more_test_metrics(tmp_path):
+    task = toy_task()
+    task.METRICS = task.METRICS | {"there": "min"}
+    task.transfer = lambda network, model, data, config: {"there": {"wide": 0.5}.get(model)}
+    run_toy(task, tmp_path, models=task.MODELS, seeds=1, epochs=1)
+    assert set(read(tmp_path)["metrics"]["test"]) == {"mse", "there"}
+    heads, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
+    cells = {row[0].split()[0]: row[heads.index("there")] for row in rows if row[-2]}
+    assert cells == {"small": "–", "wide": "0.5 (1)"}
+
+
 def test_nan_is_a_failure(tmp_path):
     task = toy_task()
     task.source.valid = (task.source.valid[0] * np.nan, task.source.valid[1])
