@@ -24,10 +24,11 @@ DATA = {
 SMALL = dict(data="digits", batch=64, learning_rate=0.005, stretch=2)
 PRESETS = {
     "smoke": SMALL | dict(models=MODELS[:4], seeds=1, epochs=2, steps=2, batch=8, decay=0.9),
-    "quick": SMALL | dict(models=MODELS[:4], seeds=3, epochs=20, steps=18, decay=0.992),
+    "quick": SMALL | dict(seeds=3, epochs=20, steps=18, decay=0.992),
     "full": dict(
         data="mnist",
-        seeds=3,
+        seeds=1,
+        more_seeds=dict(dense=3, hyper=3),
         epochs=50,
         steps=55,
         batch=1000,
