@@ -1,25 +1,14 @@
 """A network that generates the weights of another one."""
 
-import gc
-import weakref
-
 import keras
 import numpy as np
 from keras import ops
 
 from hyperkeras import initializers
-from hyperkeras.models import selection
+from hyperkeras.models import checks, selection, starts
 from hyperkeras.models.layers_per_sample import compiles, per_sample_layers
 from hyperkeras.models.substitution import run
 from hyperkeras.ops.checks import check_int
-
-INITIALIZERS = {
-    "hyperfan_in": initializers.HyperfanIn,
-    "hyperfan_out": initializers.HyperfanOut,
-    "bias_hyper": initializers.BiasHyperInit,
-}
-GAIN_SPREAD = 0.1  # standard deviation of generated scales around their start, in chunks
-_owners = weakref.WeakKeyDictionary()  # {target: reference to its hypernetwork}
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -125,8 +114,8 @@ class Hypernetwork(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_network("target", target)
-        _check_network("body", body)
+        checks.check_network("target", target)
+        checks.check_network("body", body)
         if not target.built or not target.weights:
             raise ValueError(
                 "Received an invalid value for `target`, expected a built model with weights; "
@@ -139,7 +128,7 @@ class Hypernetwork(keras.Model):
                 f"'{target.name}', body '{body.name}'"
             )
         self.select = selection.choose(target, select)
-        _adopt(target, self)
+        checks.adopt(target, self)
         self.target = target
         self.body = body
         self.per_sample = bool(per_sample)
@@ -150,7 +139,9 @@ class Hypernetwork(keras.Model):
             chunk_initializer or keras.initializers.RandomNormal(stddev=1.0)
         )
         self.residual = bool(residual)
-        self.initializer = _initializer(initializer or ("zeros" if residual else "hyperfan_in"))
+        self.initializer = starts.initializer(
+            initializer or ("zeros" if residual else "hyperfan_in")
+        )
         start = isinstance(self.initializer, initializers.BiasHyperInit)
         if start and self.chunk_size and not self.residual:
             raise ValueError(
@@ -173,7 +164,7 @@ class Hypernetwork(keras.Model):
             )
         condition = tuple(input_shape[0])
         known = getattr(self.body, "input_shape", None) if self.body.built else None
-        if isinstance(known, tuple) and not _fits(condition, known):
+        if isinstance(known, tuple) and not checks.fits(condition, known):
             raise ValueError(
                 f"Expected `condition` of shape {known}, as the body of '{self.name}' was built "
                 f"for. Received: condition of shape {condition}"
@@ -201,11 +192,11 @@ class Hypernetwork(keras.Model):
             start = np.zeros(total)
         self.base = self.offset = None
         if self.residual:
-            self.base = self.add_weight(name="base", shape=(total,), initializer=_values(own))
+            self.base = self.add_weight(name="base", shape=(total,), initializer=starts.values(own))
         hyperfan, self._spread = isinstance(self.initializer, initializers.Hyperfan), None
         if self.chunk_size is None:
-            kernel = _by_pieces(self.initializer, pieces) if hyperfan else self.initializer
-            self._add_head(num_features, total, kernel, _values(start))
+            kernel = starts.by_pieces(self.initializer, pieces) if hyperfan else self.initializer
+            self._add_head(num_features, total, kernel, starts.values(start))
             return
         count = -(-total // self.chunk_size)
         dim = self.chunk_embedding_dim or num_features
@@ -220,14 +211,14 @@ class Hypernetwork(keras.Model):
         kernel = self.initializer
         if hyperfan:
             energy = num_features * self.initializer.feature_variance
-            self._spread = _spread(self.initializer, pieces, num_features) * energy**0.5
+            self._spread = starts.spread(self.initializer, pieces, num_features) * energy**0.5
             kernel = keras.initializers.RandomNormal(
                 stddev=energy**-0.5, seed=self.initializer.seed
             )
         self._add_head(num_features, self.chunk_size, kernel, "zeros")
         if start.any():
             self.offset = self.add_weight(
-                name="offset", shape=(total,), initializer=_values(start), trainable=False
+                name="offset", shape=(total,), initializer=starts.values(start), trainable=False
             )
 
     def _add_head(self, num_features, units, kernel, bias):
@@ -238,9 +229,9 @@ class Hypernetwork(keras.Model):
 
     def call(self, inputs, training=None):
         condition, x = self._check_inputs(inputs)
-        _check_used_once(self.target)
+        checks.check_used_once(self.target)
         if not self.per_sample:
-            condition, differ = condition[:1], _rows_differ(condition)
+            condition, differ = condition[:1], checks.rows_differ(condition)
         rows = self._rows(condition)  # [c, N]
         if not self.per_sample and differ is not None:
             rows = ops.where(differ, float("nan"), rows)
@@ -349,7 +340,7 @@ class Hypernetwork(keras.Model):
         return condition, x
 
     def _check_condition(self, condition):
-        if not _fits(condition.shape[1:], self.condition_shape):
+        if not checks.fits(condition.shape[1:], self.condition_shape):
             raise ValueError(
                 f"Expected `condition` of shape {(None, *self.condition_shape)}, as '{self.name}' "
                 f"was built for. Received: condition of shape {tuple(condition.shape)}"
@@ -358,7 +349,7 @@ class Hypernetwork(keras.Model):
     def _check_chunks(self):
         given = (self.chunk_embedding_dim, self.chunk_network)
         if self.chunk_network is not None:
-            _check_network("chunk_network", self.chunk_network)
+            checks.check_network("chunk_network", self.chunk_network)
         if self.chunk_embedding_dim is not None:
             check_int("chunk_embedding_dim", self.chunk_embedding_dim, 1)
         if (given[0] is None) != (given[1] is None) or (given[0] and self.chunk_size is None):
@@ -420,94 +411,3 @@ class Hypernetwork(keras.Model):
         for name in ("target", "body", "chunk_network"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
-
-
-def _check_network(name, value):
-    if not isinstance(value, keras.layers.Layer):
-        raise ValueError(
-            f"Received an invalid value for `{name}`, expected a Keras layer or model. "
-            f"Received: {name}={value!r}"
-        )
-
-
-def _adopt(target, hypernetwork):
-    """One target serves one hypernetwork that is alive."""
-    if target in _owners and _owners[target]() is not None:
-        gc.collect()
-        owner = _owners[target]()
-        if owner is not None:
-            raise ValueError(
-                "Expected a `target` that serves no other hypernetwork; make a copy of it by "
-                f"keras.models.clone_model. Received: target '{target.name}', which serves "
-                f"'{owner.name}'"
-            )
-    _owners[target] = weakref.ref(hypernetwork)
-
-
-def _check_used_once(target):
-    """A model that also calls the target would train weights that are generated here."""
-    if getattr(target, "_inbound_nodes", ()):
-        raise ValueError(
-            "Expected a `target` that only its hypernetwork calls: trained elsewhere, its weights "
-            "would not reach the ones generated here. Make a copy by keras.models.clone_model, "
-            f"and build by `build(input_shape)`. Received: target '{target.name}', which was "
-            "called on the inputs of another model"
-        )
-
-
-def _initializer(value):
-    """One of ours by its name, or what Keras knows."""
-    if isinstance(value, str) and value in INITIALIZERS:
-        return INITIALIZERS[value]()
-    return keras.initializers.get(value)
-
-
-def _values(array):
-    return lambda shape, dtype=None: ops.convert_to_tensor(array, dtype)
-
-
-def _by_pieces(initializer, pieces):
-    """The kernel `[F, N]` of a head over all pieces; scales start alike for all conditions."""
-
-    def start(shape, dtype=None):
-        parts = []
-        for p in pieces:
-            wanted = (shape[0], *p.shape)
-            part = ops.zeros(wanted, dtype)
-            if not p.is_gain:
-                part = initializer(wanted, dtype, fans=p.fans, bias=p.is_bias, biases=p.biased)
-            parts.append(ops.reshape(part, (shape[0], p.size)))
-        return ops.concatenate(parts, axis=1)
-
-    return start
-
-
-def _spread(initializer, pieces, num_features):
-    """For each generated weight the standard deviation that Hyperfan gives its row of the head."""
-    spreads = []
-    for p in pieces:
-        variances = initializer.variances(num_features, p.fans, p.biased)
-        spread = float(variances[p.is_bias]) ** 0.5
-        if p.is_gain:
-            spread = GAIN_SPREAD * (num_features * initializer.feature_variance) ** -0.5
-        spreads.append(np.full(p.size, spread))
-    return np.concatenate(spreads)
-
-
-def _fits(shape, wanted):
-    """Whether two shapes agree wherever both are known."""
-    pairs = zip(shape, wanted, strict=True) if len(shape) == len(wanted) else [(0, 1)]
-    return all(a == b or None in (a, b) for a, b in pairs)
-
-
-def _rows_differ(condition):
-    """Whether not all rows are equal, as a boolean tensor; an error where it is known to be so."""
-    if condition.shape[0] == 1:
-        return None
-    differ = ops.any(ops.not_equal(condition, condition[:1]))
-    if hasattr(differ, "numpy") and bool(differ):
-        raise ValueError(
-            "Expected one `condition` for the batch, or equal rows, with per_sample=False. "
-            f"Received: condition of shape {tuple(condition.shape)} with rows that differ"
-        )
-    return differ
