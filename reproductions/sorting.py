@@ -7,10 +7,11 @@ get a column of an n × n matrix from each image, `row_stochastic` the matrix fr
 
 `exact` is the fraction of test sets that are sorted whole, `elementwise` that of places which hold
 the right number. `quicksort_published` is the layer as published: choice vectors are drawn
-uniformly and weighed as a whole, the loss is the squared error of what is sorted. `quicksort` draws
-likely choices, weighs them bucket by bucket, and has the others' loss, cross-entropy;
-`quicksort_depths` has the squared error to targets sent back through the splits, at every depth;
-`quicksort_likelihood` the log-likelihood of the right choices, which needs no samples.
+uniformly and weighed as a whole, the loss is the squared error of what is sorted. `quicksort` takes
+the mean over all choices and has the others' loss, cross-entropy; `quicksort_sampled` draws likely
+choices instead, and weighs them bucket by bucket; `quicksort_depths` has the squared error to
+targets sent back through the splits, at every depth; `quicksort_likelihood` the log-likelihood of
+the right choices, as if each element chose alone.
 
 The columns after the first two are of networks trained at n = 5, on sets of other sizes; "–" stands
 where a network takes no other.
@@ -24,7 +25,8 @@ OTHER_SIZES = (3, 9, 15, 32, 64)
 MODELS = (
     *("row_stochastic", "sinkhorn", "gumbel_sinkhorn", "neural_sort", "neural_sort_stochastic"),
     *("soft_sort", "diffsort", "fast_rank"),
-    *("quicksort", "quicksort_published", "quicksort_depths", "quicksort_likelihood"),
+    *("quicksort", "quicksort_published", "quicksort_sampled"),
+    *("quicksort_depths", "quicksort_likelihood"),
 )
 METRICS = {
     "exact": "max",
@@ -57,7 +59,7 @@ PRESETS = {
     ),
 }
 # Temperature, or for quicksort and networks the steepness; 1 where it is not said.
-STRENGTH = {"quicksort": 2.0, "diffsort": 6.0, "fast_rank": 0.1}
+STRENGTH = {"quicksort": 2.0, "quicksort_sampled": 2.0, "diffsort": 6.0, "fast_rank": 0.1}
 STRENGTH |= dict.fromkeys(("quicksort_published", "quicksort_depths"), 10.0)
 SLIDES = (4, 8, 16)  # set sizes of the slides, where numbers have three digits
 GROVER = {

@@ -10,6 +10,7 @@ from hyperkeras.layers import Quicksort
 
 ops = keras.ops
 SCORES = ("row_stochastic", "sinkhorn", "gumbel_sinkhorn")  # an n × n matrix, no keys
+DRAWN = ("quicksort_published", "quicksort_sampled")  # choices; the others take the mean of all
 STEPS = 20  # iterations of Sinkhorn's
 
 
@@ -33,7 +34,10 @@ class Sorter(keras.Model):
         self.seeds = keras.random.SeedGenerator()
         published = method == "quicksort_published"
         self.quicksort = Quicksort(
-            samples, strength, "uniform" if published else "logistic", joint=published
+            samples if method in DRAWN else None,
+            strength,
+            "uniform" if published else "logistic",
+            joint=published,
         )
         self.build((None, size, *image_shape))
 

@@ -62,7 +62,8 @@ def sorted_by_keys(num_samples, **arguments):
     """Elements with their keys, which a dense layer gives them: as one tensor, sorted."""
 
     def make(sampling=None):
-        count = num_samples if sampling is None else sampling["local_samples"]
+        fixed = sampling is None or num_samples is None
+        count = num_samples if fixed else sampling["local_samples"]
         elements = keras.Input((5, 2), dtype=keras.config.dtype_policy().variable_dtype)
         keys = keras.layers.Reshape((5,))(keras.layers.Dense(1, use_bias=False)(elements))
         moved, ranked = layers.Quicksort(count, seed=1, **arguments)(elements, keys)
@@ -306,6 +307,15 @@ CASES = [
         draws=False,
     ),
     Case("quicksort", ("Quicksort",), sorted_by_keys(3, certainty=2.0), (5, 2), (5, 3), 2),
+    Case(
+        "quicksort_mean",
+        ("Quicksort",),
+        sorted_by_keys(None, certainty=2.0),
+        (5, 2),
+        (5, 3),
+        2,
+        False,
+    ),
     Case(
         "quicksort_logistic",
         ("Quicksort",),

@@ -179,7 +179,7 @@ def plain_output(layer, x):
 def layer_output(layer, x, training):
     """What a layer gives, in training without anything drawn, from its weights."""
     if isinstance(layer, keras.Model):
-        return sorted_by_keys(layer, x)
+        return sorted_by_keys(layer, x, training)
     if hasattr(layer, "generator"):
         return generated_output(layer, x)
     if hasattr(layer, "cell"):
@@ -390,10 +390,14 @@ def recurrent_output(layer, x):
     return outputs if layer.return_sequences else outputs[:, -1]
 
 
-def sorted_by_keys(model, x):
+def sorted_by_keys(model, x, training):
     """Elements with their keys, sorted by the keys, from a model of a Dense and a Quicksort."""
+    layer = next(layer for layer in model.layers if hasattr(layer, "certainty"))
     (kernel,) = (w.numpy().astype("float64") for w in model.weights if "kernel" in w.name)
     with_keys = np.concatenate([x, x @ kernel], axis=-1)
+    if training and layer.num_samples is None:
+        soft = [quicksort_matrix(keys, layer.certainty) for keys in with_keys[..., -1]]
+        return np.stack(soft) @ with_keys
     order = np.argsort(with_keys[..., -1], axis=1)[..., None]
     return np.take_along_axis(with_keys, order, axis=1)
 

@@ -13,6 +13,7 @@ from hyperkeras import ops
 from hyperkeras.layers import Quicksort
 
 rng = np.random.default_rng(0)
+WAYS = [*itertools.product((3,), ("uniform", "logistic"), (False, True)), (None, "uniform", False)]
 
 
 def drawn(b, n, z=3):
@@ -109,15 +110,30 @@ def test_half_permutations_keep_the_order_within_halves():
     np.testing.assert_array_equal(moved, [1, 2, 0, 3, 4, 7, 5, 6])
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
-def test_with_all_choices_drawn_the_sort_is_the_exact_expectation(n):
+@pytest.mark.parametrize(
+    "samples, n", [*((200, n) for n in (2, 3, 4)), *((None, n) for n in (1, 2, 3, 5, 6, 8, 9, 11))]
+)
+def test_with_all_choices_the_sort_is_the_exact_expectation(samples, n):
     _, keys = drawn(2, n)
-    layer = Quicksort(200, certainty=1.5, seed=0)
+    layer = Quicksort(samples, certainty=1.5, seed=0)
     matrix, soft = layer(eye(2, n), keys, training=True)
     for found, sums, k in zip(matrix, soft, keys, strict=True):
         expected = reference.quicksort_matrix(k, 1.5)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         np.testing.assert_allclose(sums, expected @ k, atol=1e-5)
+
+
+def test_the_mean_half_permutation_is_finite_whatever_the_logits():
+    logits = np.array([[1e4, -1e4, 0.0, 1e4, -1e4, 3.0, 3.0], [1e4] * 7], "float32")
+    bounds, x = ops.bucket_bounds(7, 0), tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        matrix = ops.mean_half_permutation(x, bounds, 0)
+        total = tf.reduce_sum(matrix * rng.normal(size=(7, 7)))
+    matrix = np.array(matrix)
+    assert_all_close((matrix.sum(1), matrix.sum(2)), np.ones((2, 2, 7)), atol=2e-3)
+    np.testing.assert_allclose(matrix[0, 0, 1], 1, atol=2e-3)  # below for sure, and the first there
+    assert np.isfinite(tape.gradient(total, x)).all()
 
 
 def test_the_likelihood_is_that_of_the_right_choices():
@@ -148,8 +164,8 @@ def test_sorts_any_number_exactly_at_inference_and_where_certain(n, b):
     x, keys = drawn(b, n)
     assert_all_close(Quicksort(2)(x, keys), by_order(x, keys))
     keys = rng.permuted(np.tile(np.arange(n, dtype="float32"), (b, 1)), axis=1)
-    for proposals, joint in itertools.product(("uniform", "logistic"), (False, True)):
-        sure = Quicksort(3, 100.0, proposals, joint, seed=0)
+    for samples, proposals, joint in WAYS:
+        sure = Quicksort(samples, 100.0, proposals, joint, seed=0)
         assert_all_close(sure(x, keys, training=True), by_order(x, keys), atol=1e-5)
 
 
@@ -157,14 +173,15 @@ def test_equal_keys_are_sorted_whole_and_in_place():
     x, _ = drawn(1, 6)
     keys = np.array([[1, 0, 1, 1, 0, 1]], "float32")
     assert_all_close(Quicksort()(x, keys), by_order(x, keys))
-    matrix, _ = Quicksort(2, seed=0)(eye(1, 6), 0 * keys, training=True)
-    assert_all_close((np.sum(matrix, 1), np.sum(matrix, 2)), np.ones((2, 1, 6)), atol=1e-5)
+    for samples in (2, None):
+        matrix, _ = Quicksort(samples, seed=0)(eye(1, 6), 0 * keys, training=True)
+        assert_all_close((np.sum(matrix, 1), np.sum(matrix, 2)), np.ones((2, 1, 6)), atol=1e-5)
 
 
 def test_soft_permutations_are_doubly_stochastic():
     _, keys = drawn(5, 11)
-    for proposals, joint in itertools.product(("uniform", "logistic"), (False, True)):
-        layer = Quicksort(4, 2.0, proposals, joint, seed=0)
+    for samples, proposals, joint in WAYS:
+        layer = Quicksort(samples, 2.0, proposals, joint, seed=0)
         matrix = np.array(layer(eye(5, 11), keys, training=True)[0])
         assert (matrix >= 0).all() and ((matrix > 0.01) & (matrix < 0.99)).any()
         assert_all_close((matrix.sum(1), matrix.sum(2)), np.ones((2, 5, 11)), atol=1e-5)
@@ -189,18 +206,18 @@ def test_targets_go_back_through_the_splits(training):
     np.testing.assert_allclose(sums, np.tile(sums[:, :1], (1, 4)), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_masked_elements_come_last_and_change_nothing(training):
+@pytest.mark.parametrize("samples, training", [(99, False), (99, True), (None, True)])
+def test_masked_elements_come_last_and_change_nothing(samples, training):
     x, keys = drawn(3, 7)
     mask = np.array([[1, 1, 0, 1, 0, 1, 1], [1] * 7, [0, 0, 0, 1, 0, 0, 0]], bool)
     keys[~mask] = [np.inf, -np.inf, np.nan, 1e30, 0, -3, 2, 5]
-    y, ranked = Quicksort(99, 1.5, seed=0)(x, keys, mask=mask, training=training)
+    y, ranked = Quicksort(samples, 1.5, seed=0)(x, keys, mask=mask, training=training)
     for row, order, one, k, m in zip(y, ranked, x, keys, mask, strict=True):
         count = m.sum()
         np.testing.assert_array_equal(row[count:], one[~m])
         np.testing.assert_array_equal(order[count:], k[~m])
-        if count <= 5:  # all choices are drawn
-            alone = Quicksort(99, 1.5, seed=0)(one[None, m], k[None, m], training=training)
+        if count <= 5 or samples is None:  # all choices are drawn
+            alone = Quicksort(samples, 1.5, seed=0)(one[None, m], k[None, m], training=training)
             assert_all_close((row[None, :count], order[None, :count]), alone, atol=1e-4)
 
 
@@ -222,13 +239,14 @@ def gradients(layer, x, keys, weights):
     return np.array(tape.gradient(total, keys))
 
 
-def test_gradients_are_those_of_finite_differences():
-    """With all choices drawn nothing is left to chance."""
-    x, keys = drawn(1, 4)
-    weights = rng.normal(size=(1, 4, 3))
-    found = gradients(Quicksort(200, 1.5, seed=0), x, keys, weights)
-    for i in range(4):
-        step = 1e-6 * np.eye(4)[i]
+@pytest.mark.parametrize("samples, n", [(200, 4), (None, 7)])
+def test_gradients_are_those_of_finite_differences(samples, n):
+    """With all choices nothing is left to chance."""
+    x, keys = drawn(1, n)
+    weights = rng.normal(size=(1, n, 3))
+    found = gradients(Quicksort(samples, 1.5, seed=0), x, keys, weights)
+    for i in range(n):
+        step = 1e-6 * np.eye(n)[i]
         up, down = (
             np.sum(reference.quicksort_matrix(k, 1.5) @ x[0] * weights[0])
             for k in (keys[0] + step, keys[0] - step)
@@ -239,7 +257,7 @@ def test_gradients_are_those_of_finite_differences():
 def test_more_samples_bring_the_gradient_nearer_to_the_exact_one():
     x, keys = drawn(1, 4)
     weights = rng.normal(size=(1, 4, 3))
-    exact = gradients(Quicksort(200, 1.5, seed=0), x, keys, weights)
+    exact = gradients(Quicksort(None, 1.5), x, keys, weights)
     many = np.repeat(x, 500, 0), np.repeat(keys, 500, 0), weights
     errors = [
         np.square(gradients(Quicksort(s, 1.5, seed=0), *many) - exact).sum(1).mean()

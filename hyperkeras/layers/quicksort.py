@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hyperkeras.ops.balanced import mean_half_permutation
 from hyperkeras.ops.checks import check_int, check_number
 from hyperkeras.ops.sorting import (
     balanced_choices,
@@ -36,8 +37,11 @@ class Quicksort(keras.layers.Layer):
     After ⌈log₂ n⌉ depths every element is alone. At inference the sort is exact, and stable: equal
     keys keep their order. In training, too, equal keys are split evenly, the first ones below.
 
-    **Without samples the keys get no gradient from the sorted elements**: the rounded choice has
-    weight 1 whatever its probability. Training with `num_samples=0` warns. (Sorted keys pass a
+    With `num_samples=None` every balanced choice counts, by its probability: P_d is the mean that
+    samples estimate, by dynamic programming in n steps, without chance or bias.
+
+    **With `num_samples=0` the keys get no gradient from the sorted elements**: the rounded choice
+    has weight 1 whatever its probability. Training then warns. (Sorted keys pass a
     gradient always, and so does `hyperkeras.ops.sort_log_likelihood`, which needs no samples.)
 
     With `targets`, what `x` should become, the splits are also run in reverse, which gives what
@@ -52,7 +56,8 @@ class Quicksort(keras.layers.Layer):
     compiled functions NaN spreads over the set and infinities make NaN in training.
 
     Args:
-        num_samples: Integer ≥ 0: choice vectors drawn beside the rounded one.
+        num_samples: Integer ≥ 0: choice vectors drawn beside the rounded one; None for all there
+            are. `proposals`, `joint` and `seed` are of no account then.
         certainty: Float > 0: how steeply the probability rises around the pivot.
         proposals: How choice vectors are drawn: `"uniform"`, all balanced ones as likely, as
             published; `"logistic"`, by logistic noise on certainty · (k − p), which finds the
@@ -101,7 +106,7 @@ class Quicksort(keras.layers.Layer):
         # Keys are not cast to half precision, in which too many of them are equal.
         super().__init__(**{"autocast": False, **kwargs})
         self.supports_masking = True
-        self.num_samples = check_int("num_samples", num_samples, 0)
+        self.num_samples = None if num_samples is None else check_int("num_samples", num_samples, 0)
         self.certainty = check_number("certainty", certainty, 0)
         if self.certainty == 0 or not np.isfinite(self.certainty):
             raise ValueError(
@@ -153,15 +158,20 @@ class Quicksort(keras.layers.Layer):
             bounds = bucket_bounds(n, depth, lengths)
             finite = keys if filled is None else ops.where(filled, keys, 0)
             logits = self.certainty * (finite - bucket_pivots(finite, bounds))
-            choices = balanced_choices(finite, bounds)[:, None]
-            if training and self.num_samples:
-                drawn = balanced_choices(self._scores(logits), bounds)
-                choices = ops.concatenate([choices, drawn], axis=1)
-            shares = choice_shares(choices, logits, bounds, self.joint)
-            splits.append(half_permutation(choices, shares, bounds))
+            if training and self.num_samples is None:
+                splits.append(mean_half_permutation(logits, bounds, depth))
+            else:
+                splits.append(self._drawn_split(finite, logits, bounds, training))
             moved = ops.matmul(splits[-1], finite[..., None])[..., 0]
             keys = moved if filled is None else ops.where(filled, moved, keys)
         return splits, keys
+
+    def _drawn_split(self, keys, logits, bounds, training):
+        choices = balanced_choices(keys, bounds)[:, None]
+        if training and self.num_samples:
+            drawn = balanced_choices(self._scores(logits), bounds)
+            choices = ops.concatenate([choices, drawn], axis=1)
+        return half_permutation(choices, choice_shares(choices, logits, bounds, self.joint), bounds)
 
     def _scores(self, logits):
         """Numbers whose order in a bucket is a drawn choice: `[b, num_samples, n]`."""

@@ -28,6 +28,7 @@ and of the recurrent layers':
 | `n` | units of the large network |
 | `m` | units of the small network, the hypernetwork |
 | `e` | numbers of an embedding |
+
 and of sorting's:
 
 | letter | meaning |
@@ -37,6 +38,7 @@ and of sorting's:
 | `m` | choice vectors that are weighed against each other |
 """
 
+from hyperkeras.ops.balanced import mean_half_permutation
 from hyperkeras.ops.continual import output_regularizer
 from hyperkeras.ops.contraction import contract
 from hyperkeras.ops.duplicates import duplicate_mask
@@ -87,6 +89,7 @@ __all__ = [
     "join_tiles",
     "kronecker_sum",
     "layer_norm_lstm_step",
+    "mean_half_permutation",
     "mip_encoding",
     "normalize",
     "output_regularizer",
