@@ -15,16 +15,17 @@ STEPS = 20  # iterations of Sinkhorn's
 
 
 class Sorter(keras.Model):
-    """Maps sets of images [b, n, h, w, 1] to keys [b, n], or to scores [b, n, n] of `SCORES`.
+    """Maps images [p, h, w, 1] and sets of them [b, n] to keys [b, n], or scores [b, n, n].
 
-    Its labels are numbers [b, n], of which the order alone is used.
+    Scores are of the methods in `SCORES`. Labels are numbers [b, n], of which the order alone is
+    used.
     """
 
-    def __init__(self, method, size, image_shape, filters, units, strength, samples):
+    def __init__(self, method, size, image_shape, filters, units, strength, samples, precision):
         super().__init__(name=method)
         self.method, self.size, self.strength, self.samples = method, size, strength, samples
         count = {"row_stochastic": units, "sinkhorn": size, "gumbel_sinkhorn": size}
-        self.image = _conv_net(image_shape, filters, units, count.get(method, 1))
+        self.image = _conv_net(image_shape, filters, units, count.get(method, 1), precision)
         self.head = None
         if method == "row_stochastic":
             whole = layers.Dense(units * 2, activation="relu")
@@ -39,15 +40,14 @@ class Sorter(keras.Model):
             "uniform" if published else "logistic",
             joint=published,
         )
-        self.build((None, size, *image_shape))
+        self.build([(None, *image_shape), (None, size)])
 
     def build(self, input_shape):
         self.built = True
 
-    def call(self, images):
-        n, *image = images.shape[1:]
-        features = self.image(ops.reshape(images, (-1, *image)))
-        return self.scores(ops.reshape(features, (-1, n, features.shape[-1])))
+    def call(self, inputs):
+        images, sets = inputs
+        return self.scores(ops.take(self.image(images), sets, axis=0))
 
     def scores(self, features):
         """Keys, or scores, of the images' numbers `[b, n, f]`."""
@@ -109,11 +109,11 @@ class Sorter(keras.Model):
         return ops.ones_like(keys)[..., None] * ops.eye(keys.shape[1])
 
 
-def _conv_net(shape, filters, units, count):
+def _conv_net(shape, filters, units, count, precision):
     """The conv net of the sorting papers: two 5×5 convolutions and a hidden layer."""
     images = x = keras.Input(shape)
     for number in filters:
-        x = layers.Conv2D(number, 5, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(2)(x)
-    x = layers.Dense(units, activation="relu")(layers.Flatten()(x))
+        x = layers.Conv2D(number, 5, padding="same", activation="relu", dtype=precision)(x)
+        x = layers.MaxPooling2D(2, dtype=precision)(x)
+    x = layers.Dense(units, activation="relu", dtype=precision)(layers.Flatten(dtype=precision)(x))
     return keras.Model(images, layers.Dense(count)(x), name="image")
