@@ -175,7 +175,9 @@ def markdown(tasks, root):
             heads, rows = table(task, preset, found)
             lines = [heads, ["---"] * len(heads), *rows]
             text.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
-            text += [f"![]({path.relative_to(root)})\n" for path in pictures(task, preset, root)]
+            # Side by side, as far as the page is wide.
+            images = [f"![]({path.relative_to(root)})" for path in pictures(task, preset, root)]
+            text += ["\n".join(images) + "\n"] if images else []
             text += sorted({_circumstances(run) for run in found})
         text += [f"[{n}] {note}\n" for n, note in enumerate(getattr(task, "DEVIATIONS", ()), 1)]
     return "\n".join(text)

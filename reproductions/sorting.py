@@ -172,7 +172,9 @@ def build(model, config, data):
     network = Sorter(model, image_shape=images.shape[1:], **{key: config[key] for key in keys})
     # On a CPU XLA's convolutions take four times as long as TensorFlow's own.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    network.compile(keras.optimizers.Adam(config["learning_rate"]), jit_compile=jit)
+    steps = config["epochs"] * config["steps"]
+    rate = keras.optimizers.schedules.CosineDecay(config["learning_rate"], steps)
+    network.compile(keras.optimizers.Adam(rate), jit_compile=jit)
     return network
 
 
