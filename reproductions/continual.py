@@ -21,12 +21,12 @@ DATA = {
     "mnist": "MNIST, tensorflow-datasets or idx files in --data-dir",
 }
 TASKS, CLASSES = 5, 2
-BETAS, CONSOLIDATION = (0.01, 10.0), 1000.0
+BETAS, CONSOLIDATION = (0.01, 10.0), 1e6
 BASE = dict(hidden=[100, 100], embedding=32, batch=32, learning_rate=5e-4)
 PRESETS = {
     "smoke": BASE | dict(data="digits", seeds=1, iterations=3, chunk=2000, fisher=3),
     "quick": BASE | dict(data="digits", seeds=1, iterations=300, chunk=2000, fisher=200),
-    "full": BASE | dict(data="mnist", seeds=5, iterations=5000, chunk=8000, fisher=1000),
+    "full": BASE | dict(data="mnist", seeds=3, iterations=5000, chunk=8000, fisher=1000),
 }
 PUBLISHED = (
     dict(
@@ -61,7 +61,7 @@ DEVIATIONS = (
     "hypernetwork start by Glorot's rule, embeddings of earlier tasks go on learning, and "
     "5000 training digits are set aside and not used.",
     "An MLP of 400-400 there.",
-    "λ of `ewc` is 1000, not tuned; the paper's comparison tunes it.",
+    "λ of `ewc` is the best of 1e4, 1e5 and 1e6 on validation digits of one seed.",
 )
 
 

@@ -39,11 +39,8 @@ class Learner:
     """A plain network: fine-tuning, or all tasks at once."""
 
     def __init__(self, config, pixels):
-        import keras
-
         self.config = config
         self.network = self.make(pixels)
-        self.network.compile(keras.optimizers.Adam(config["learning_rate"]), head_loss)
 
     def make(self, pixels):
         return _mlp(self.config, pixels)
@@ -52,10 +49,14 @@ class Learner:
         return x
 
     def learn(self, batches, count):
+        import keras
+
         def given():
             for task, x, y in batches:
                 yield self.inputs(task, x), y
 
+        # Anew for each task: moments of gradients that had become small make steps too large.
+        self.network.compile(keras.optimizers.Adam(self.config["learning_rate"]), head_loss)
         self.network.fit(given(), steps_per_epoch=count, epochs=1, verbose=0, shuffle=False)
 
     def finish(self, task, data):

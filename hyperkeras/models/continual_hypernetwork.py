@@ -37,8 +37,8 @@ class ContinualHypernetwork(Hypernetwork):
 
     ```python
     model = hyperkeras.models.ContinualHypernetwork(target, body, range(5), chunk_size=8000)
-    model.compile("adam", loss)
     for task, (x, y) in enumerate(tasks):
+        model.compile("adam", loss)  # anew: moments of the task before make first steps too large
         model.fit([np.full(len(x), task), x], y)
         model.finish_task()
     ```
