@@ -20,6 +20,8 @@ and, where it needs them,
 * `configurations(model, preset, data)` → dicts to run instead of the preset's settings, and
   `LABELS`: the configuration keys that tell them apart in tables and file names;
 * `evaluate(network, x, y, config)` → {metric: number} instead of Keras's `evaluate`;
+* `TIMED = True`: `metrics.valid` also has what each epoch took, evaluation included: `seconds`, and
+  `processor_seconds`, which count all threads and no other process;
 * `before_epoch(network, epoch, config)`: a schedule; `stop(metrics)`: true where these
   validation metrics end the training;
 * `generated(network)` → how many weights the network generates for a sample (else 0);
@@ -189,9 +191,10 @@ def train(task, one, network, data, checkpoint, advance):
     steps, sign = config["steps"], {"max": 1, "min": -1}[direction]
     network.optimizer.build(network.trainable_variables)
     progress = {"epoch": 0, "seconds": 0.0, "curve": [], "traces": [], "best": None, "ended": False}
-    best = []
+    best, times = [], {"seconds": [], "processor_seconds": []}
     if checkpoint.exists():
         progress, best = _restore(checkpoint, one, network) or (progress, best)
+    progress.setdefault("times", times)  # of each epoch; older checkpoints have none
 
     def evaluate(x, y):
         if hasattr(task, "evaluate"):
@@ -201,7 +204,7 @@ def train(task, one, network, data, checkpoint, advance):
         return {key: float(found[key]) for key in task.METRICS if key in found}
 
     while progress["epoch"] < config["epochs"] and not progress["ended"]:
-        start, epoch = time.perf_counter(), progress["epoch"]
+        start, epoch = (time.perf_counter(), time.process_time()), progress["epoch"]
         if hasattr(task, "before_epoch"):
             task.before_epoch(network, epoch, config)
 
@@ -226,11 +229,16 @@ def train(task, one, network, data, checkpoint, advance):
             progress["traces"].append(task.trace(network, data, config))
         progress["epoch"] += 1
         progress["ended"] = hasattr(task, "stop") and bool(task.stop(valid))
-        progress["seconds"] += time.perf_counter() - start
+        taken = time.perf_counter() - start[0], time.process_time() - start[1]
+        for values, value in zip(progress["times"].values(), taken, strict=True):
+            values.append(round(value, 3))
+        progress["seconds"] += taken[0]
         _save(checkpoint, one, network, progress, best)
     for variable, value in zip(network.variables, best, strict=True):
         variable.assign(value)
     valid, test = progress["best"] | {"curve": progress["curve"]}, evaluate(*data.test)
+    if getattr(task, "TIMED", False):
+        valid |= progress["times"]
     if hasattr(task, "transfer"):
         test |= task.transfer(network, one["model"], data, config)
     return {"valid": valid, "test": test}, progress["seconds"], progress["traces"]
