@@ -11,7 +11,17 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).parent / "results"
-HELPERS = {"__main__", "data", "harness", "images", "records", "report", "texts"}
+HELPERS = {
+    "__main__",
+    "data",
+    "drawings",
+    "harness",
+    "images",
+    "mixture_density",
+    "records",
+    "report",
+    "texts",
+}
 PARTS = ("_networks", "_pictures", "_steps")  # of a task that needs more than one file
 
 
