@@ -26,20 +26,23 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 * `hyper_rnn_forms`: scaled rows against generated matrices, over 10 steps;
 * `per_sample_mlp`: a `Hypernetwork` of three dense layers, weights for each of 64 samples, against
   the same with one set of weights for all: the ratio is the price of weights a sample;
-* `per_sample_conv`: a 3 × 3 convolution with a kernel a sample against `vectorized_map`.
+* `per_sample_conv`: a 3 × 3 convolution with a kernel a sample against `vectorized_map`;
+* `graph_conv`, `graph_transform`: the sparse layers on a random graph of n nodes and 10 n edges
+  against a GCN layer: time and memory against edges.
 """
 
 import multiprocessing
 import statistics
 import time
 
-from reproductions import speed_recurrent_steps, speed_steps
+from reproductions import speed_graph_steps, speed_recurrent_steps, speed_steps
 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
     *("glimpse", "glimpse_conv", "wide_resnet", "quicksort", "growth"),
     *speed_recurrent_steps.MODELS,
     *("per_sample_mlp", "per_sample_conv"),
+    *speed_graph_steps.MODELS,
 )
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
@@ -103,6 +106,8 @@ def configurations(model, preset, data):
     base = {"repeats": settings["repeats"]}
     if model in speed_recurrent_steps.MODELS:
         return speed_recurrent_steps.configurations(model, preset, base["repeats"])
+    if model in speed_graph_steps.MODELS:
+        return speed_graph_steps.configurations(preset, base["repeats"])
     if model.startswith("contract"):
         many = dict(repeats=7 * base["repeats"])  # of milliseconds each
         return [base | many | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]

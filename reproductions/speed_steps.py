@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reproductions import speed_recurrent_steps
+from reproductions import speed_graph_steps, speed_recurrent_steps
 from reproductions.speed_networks import per_sample_step
 
 
@@ -13,6 +13,8 @@ def build(model, contender, config, seed):
     keras.utils.set_random_seed(seed)
     if model in speed_recurrent_steps.MODELS:
         return speed_recurrent_steps.build(model, contender, config)
+    if model in speed_graph_steps.MODELS:
+        return speed_graph_steps.build(model, contender, config)
     makers = {
         "contract": _products,
         "identity": _identities,

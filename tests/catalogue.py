@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import reference
 
 from hyperkeras import layers
 
@@ -69,6 +70,19 @@ def sorted_by_keys(num_samples, **arguments):
         moved, ranked = layers.Quicksort(count, seed=1, **arguments)(elements, keys)
         ranked = keras.layers.Reshape((5, 1))(ranked)
         return keras.Model(elements, keras.layers.Concatenate()([moved, ranked]))
+
+    return make
+
+
+def on_graphs(layer, *arguments, **options):
+    """A layer on a batch of graphs of 5 nodes, all with the same edges."""
+
+    def make(sampling=SAMPLING):
+        x = keras.Input((5, 3), dtype=keras.config.dtype_policy().variable_dtype)
+        edges = keras.ops.zeros_like(x[:, :1, :1]) + reference.GRAPH_EDGES.astype("float32")
+        edges = keras.ops.cast(edges, "int32")
+        y = layer(*arguments, seed=1, **options, **sampling)(x, edges)
+        return keras.Model(x, y)
 
     return make
 
@@ -323,5 +337,30 @@ CASES = [
         (5, 2),
         (5, 3),
         2,
+    ),
+    Case(
+        "graph_conv",
+        ("SparseGraphConv",),
+        on_graphs(layers.SparseGraphConv, 4, 2, 1),
+        (5, 3),
+        (5, 4),
+        4 * 3 * 3 + 3 * 3 + (3 + 1) * 3 * 4 + 4,
+    ),
+    Case(
+        "graph_conv_of_neighbours",
+        ("SparseGraphConv",),
+        on_graphs(layers.SparseGraphConv, 2, 2, use_bias=False),
+        (5, 3),
+        (5, 2),
+        4 * 3 * 2 + 3 * 2 + (2 + 1) * 3 * 2,
+        draws=False,
+    ),
+    Case(
+        "graph_transform",
+        ("SparseGraphTransform",),
+        on_graphs(layers.SparseGraphTransform, 2, 4, "nodes"),
+        (5, 3),
+        (5, 3),
+        3 * 2 + 2 * 3 * 4 + 4 + 4 * 2 * (4 + 1),
     ),
 ]

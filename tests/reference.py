@@ -179,6 +179,9 @@ def plain_output(layer, x):
 def layer_output(layer, x, training):
     """What a layer gives, in training without anything drawn, from its weights."""
     if isinstance(layer, keras.Model):
+        graphs = [one for one in layer.layers if hasattr(one, "position_kernel")]
+        if graphs:
+            return np.stack([graph_output(graphs[0], one, GRAPH_EDGES, training) for one in x])
         return sorted_by_keys(layer, x, training)
     if hasattr(layer, "generator"):
         return generated_output(layer, x)
@@ -400,6 +403,75 @@ def sorted_by_keys(model, x, training):
         return np.stack(soft) @ with_keys
     order = np.argsort(with_keys[..., -1], axis=1)[..., None]
     return np.take_along_axis(with_keys, order, axis=1)
+
+
+# A self-loop, both directions of an edge, a node that reads none.
+GRAPH_EDGES = np.array([[0, 1], [1, 0], [1, 2], [2, 2], [0, 3], [0, 4], [3, 1], [1, 4]], "int32")
+
+
+def graph_output(layer, x, edges, training, values=None):
+    """Features [n, u] of one graph from a sparse graph layer, nothing drawn."""
+    x, n = np.asarray(x, "float64"), len(x)
+    w = {one.name: one.numpy().astype("float64") for one in layer.weights}
+    values = np.ones(len(edges)) if values is None else values
+    raw_positions = x @ w["position_kernel"]
+    positions, k = sigmoid(raw_positions), raw_positions.shape[1]
+    if "tuple_kernel" in w:
+        mu, sigma, v = np.split(x @ w["tuple_kernel"] + w["tuple_bias"], 3, axis=1)
+        mu, sigma = sigmoid(mu), softplus(sigma + 2) * layer.sigma_scale
+        read = [x]
+        for m in range(k):
+            p, found = positions[:, m], np.zeros(x.shape)
+            for i in range(n):
+                worth = {int(j): a for (here, j), a in zip(edges, values, strict=True) if here == i}
+                if m >= layer.neighbours:
+                    worth = dict.fromkeys(beside(p, mu[i, m]), 1.0)
+                near = {j: (abs(a), (p[j] - mu[i, m]) ** 2) for j, a in worth.items()}
+                for j, q in gaussian_shares(near, sigma[i, m], training).items():
+                    found[i] += q * np.sign(worth[j]) * (1 + v[i, m]) * x[j]
+            read.append(found)
+        y = np.concatenate(read, axis=1) @ w["kernel"]
+        return y + w["bias"] if "bias" in w else y
+    y = np.zeros(x.shape)
+    sent, received = np.split(x @ w["ends_kernel"], 2, axis=1)
+    for (i, j), a in zip(edges, values, strict=True):
+        hidden = np.tanh(sent[i] + received[j] + w["hidden_bias"])
+        raw = (hidden @ w["head_kernel"] + w["head_bias"]).reshape(4, k)
+        for m in range(k):
+            p = positions[:, m]
+            mu = [sigmoid(raw_positions[end, m] + raw[e, m]) for e, end in enumerate((i, j))]
+            sigma, v = softplus(raw[2, m] + 2) * layer.sigma_scale, a * (1 + raw[3, m])
+            ends = [[int(end), *beside(p, one)] for end, one in zip((i, j), mu, strict=True)]
+            pairs = {(ends[0][0], ends[1][0]), *itertools.product(ends[0][1:], ends[1][1:])}
+            if not training:  # each end by itself
+                pairs = set(itertools.product(*ends))
+            near = {
+                pair: (1.0, sum((p[c] - one) ** 2 for c, one in zip(pair, mu, strict=True)))
+                for pair in sorted(pairs)
+            }
+            for (s, t), q in gaussian_shares(near, sigma, training).items():
+                y[s] += q * v * x[t]
+    return y
+
+
+def beside(positions, mean):
+    """The nodes next to the mean, below and above."""
+    order = np.argsort(positions, kind="stable")
+    below = max(int((positions <= mean).sum()) - 1, 0)
+    return [int(order[below]), int(order[min(below + 1, len(order) - 1)])]
+
+
+def gaussian_shares(candidates, sigma, training):
+    """{candidate: (mass, squared distance)} -> {candidate: share}, or all to the nearest."""
+    kept = {c: pair for c, pair in candidates.items() if pair[0] > 0}
+    if not kept:
+        return {}
+    nearest = min(d for _, d in kept.values())
+    if training:
+        weights = {c: m * np.exp((nearest - d) / 2 / (1e-6 + sigma)) for c, (m, d) in kept.items()}
+    else:
+        weights = {c: float(d == nearest) for c, (_, d) in kept.items()}
+    return {c: one / sum(weights.values()) for c, one in weights.items()}
 
 
 def quicksort_matrix(keys, certainty):

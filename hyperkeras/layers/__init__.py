@@ -23,6 +23,8 @@ from hyperkeras.layers.phm_dense import PHMDense
 from hyperkeras.layers.phm_layer import PHMLayer
 from hyperkeras.layers.quicksort import Quicksort
 from hyperkeras.layers.source import Source
+from hyperkeras.layers.sparse_graph_conv import SparseGraphConv
+from hyperkeras.layers.sparse_graph_transform import SparseGraphTransform
 from hyperkeras.layers.sparse_hyperlayer import SparseHyperlayer
 from hyperkeras.layers.top_k_source import TopKSource
 
@@ -50,6 +52,8 @@ __all__ = [
     "PHMLayer",
     "Quicksort",
     "Source",
+    "SparseGraphConv",
+    "SparseGraphTransform",
     "SparseHyperlayer",
     "TopKSource",
 ]

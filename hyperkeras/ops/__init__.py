@@ -36,6 +36,16 @@ and of sorting's:
 | `n` | elements of a set |
 | `z` | numbers of an element |
 | `m` | choice vectors that are weighed against each other |
+
+and of graphs':
+
+| letter | meaning |
+|---|---|
+| `n`, `e` | nodes, edges: of one graph of a batch, or of all |
+| `f` | features of a node |
+| `k` | Gaussians of a node or of an edge |
+| `t` | tuples, each of k Gaussians |
+| `c` | candidates of a Gaussian |
 """
 
 from hyperkeras.ops.balanced import mean_half_permutation
@@ -43,6 +53,8 @@ from hyperkeras.ops.continual import output_regularizer
 from hyperkeras.ops.contraction import contract
 from hyperkeras.ops.duplicates import duplicate_mask
 from hyperkeras.ops.encoding import mip_encoding
+from hyperkeras.ops.graph_candidates import candidate_nodes, candidate_shares
+from hyperkeras.ops.graphs import disjoint_union, neighbour_shares, propagate
 from hyperkeras.ops.hyper_lstm import hyper_lstm_step
 from hyperkeras.ops.hyper_rnn import full_hyper_rnn_step, hyper_rnn_step
 from hyperkeras.ops.hyperfan import hyperfan_in, hyperfan_out
@@ -72,10 +84,13 @@ __all__ = [
     "balanced_choices",
     "bucket_bounds",
     "bucket_pivots",
+    "candidate_nodes",
+    "candidate_shares",
     "choice_shares",
     "contract",
     "coordinate_kernel",
     "dct_kernel",
+    "disjoint_union",
     "distribute",
     "duplicate_mask",
     "full_hyper_rnn_step",
@@ -91,12 +106,14 @@ __all__ = [
     "layer_norm_lstm_step",
     "mean_half_permutation",
     "mip_encoding",
+    "neighbour_shares",
     "normalize",
     "output_regularizer",
     "per_sample_conv",
     "per_sample_dense",
     "per_sample_depthwise_conv",
     "per_sample_embedding",
+    "propagate",
     "proportions",
     "sample_tuples",
     "scale_means",
