@@ -35,6 +35,15 @@ class AffineSource(GridSource):
 
     Parameters: the network's, 6 g F for F features, and g variances.
 
+    Example:
+
+    ```python
+    source = hyperkeras.layers.AffineSource((8, 8), keras.layers.Dense(16, "relu"), num_glimpses=2)
+    source.bind((28, 28))  # as the SparseHyperlayer around it does
+    means, variances, values = source(keras.random.uniform((4, 28, 28, 1)))
+    means.shape  # (4, 128, 2)
+    ```
+
     References:
         - [Jaderberg et al., 2015](https://arxiv.org/abs/1506.02025), equation 1
         - [Bloem, 2018](https://arxiv.org/abs/1810.09184)

@@ -35,6 +35,15 @@ class BoxSource(GridSource):
 
     Parameters: the network's, 4 g F for F features, and g variances.
 
+    Example:
+
+    ```python
+    source = hyperkeras.layers.BoxSource((8, 8), keras.layers.Dense(16, "relu"), num_glimpses=2)
+    source.bind((28, 28))  # as the SparseHyperlayer around it does
+    source.build((None, 28, 28, 1))
+    source.boxes(keras.random.uniform((4, 28, 28, 1))).shape  # (4, 2, 4)
+    ```
+
     References:
         - [Bloem, 2018](https://arxiv.org/abs/1810.09184), attention experiment
     """

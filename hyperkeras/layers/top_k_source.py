@@ -39,6 +39,14 @@ class TopKSource(NetworkSource):
 
     Parameters: the network's, and (F + 1) × the number of cells, for F features.
 
+    Example:
+
+    ```python
+    source = hyperkeras.layers.TopKSource(8, scores_regularizer="l1")
+    layer = hyperkeras.layers.SparseHyperlayer((4,), source, chunk_size=1)
+    layer(keras.random.normal((16, 6))).shape  # (16, 4)
+    ```
+
     References:
         - Sparse, Adaptive Hypernetworks (draft, 2017), section 1
     """

@@ -36,10 +36,13 @@ class ContinualHypernetwork(Hypernetwork):
     Example:
 
     ```python
-    model = hyperkeras.models.ContinualHypernetwork(target, body, range(5), chunk_size=8000)
-    for task, (x, y) in enumerate(tasks):
-        model.compile("adam", loss)  # anew: moments of the task before make first steps too large
-        model.fit([np.full(len(x), task), x], y)
+    target = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    body = keras.layers.Embedding(2, 4)  # of the task's number
+    model = hyperkeras.models.ContinualHypernetwork(target, body, range(2), chunk_size=5)
+    x, tasks = keras.random.normal((64, 8)), keras.random.normal((2, 64, 1))
+    for task in range(2):
+        model.compile("adam", "mse")  # anew: moments of the task before make first steps too large
+        model.fit([keras.ops.full((64,), task, dtype="int32"), x], tasks[task], verbose=0)
         model.finish_task()
     ```
 

@@ -26,8 +26,12 @@ def freeze(model):
     Example:
 
     ```python
+    generator = hyperkeras.layers.KernelGenerator((3, 3, 3, 8), embedding_dim=4)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), hyperkeras.layers.HyperConv2D(16, 3, generator)]
+    )
     deployed = hyperkeras.models.freeze(model)
-    deployed.predict(images)
+    deployed.predict(keras.random.uniform((2, 8, 8, 3)), verbose=0).shape  # (2, 8, 8, 16)
     ```
     """
     pairs = []
