@@ -1,12 +1,18 @@
 """Sphinx configuration: `make docs` builds with warnings as errors."""
 
 import inspect
+import os
 import re
 import sys
 import textwrap
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, ROOT)
+# Notebooks run in processes of their own, which find the checkout in the environment.
+os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hyperkeras  # noqa: E402
 
@@ -16,17 +22,24 @@ copyright = author
 version = release = hyperkeras.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
+nb_execution_mode = "force"  # every build runs every notebook
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900  # seconds a cell, for slow machines
+nb_output_stderr = "remove"  # TensorFlow logs what it finds in the machine
+nb_render_markdown_format = "myst"  # what cells print as Markdown may hold tables
 napoleon_custom_sections = [("Call arguments", "params_style"), "Input shape", "Output shape"]
 
 html_theme = "furo"
 html_title = f"hyperkeras {release}"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 
 
 def constructor_signature(app, what, name, obj, options, signature, returns):

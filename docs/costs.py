@@ -1,0 +1,149 @@
+"""What the layers cost, for `choosing.md`: from the records of `speed`, and from layers built here.
+
+Nothing is typed in: times and memory are read from the records, parameters are counted.
+"""
+
+import json
+from pathlib import Path
+
+RECORDS = Path(__file__).parents[1] / "reproductions/results/speed/full"
+# What the records' models are called on the page: ours, and what it is compared with.
+NAMES = {
+    "contract_dense": (
+        "`ops.contract`, {tuples:,} tuples, {size} → {size}",
+        "dense {size} → {size}",
+    ),
+    "identity_step": (
+        "`SparseHyperlayer`, {size} tuples drawn for each sample",
+        "the equations written plainly",
+    ),
+    "identity_step_shared": (
+        "`SparseHyperlayer`, {size} tuples, `shared=True`",
+        "the same, drawn for each sample",
+    ),
+    "growth": ("`SparseHyperlayer`, {size:,} inputs, outputs and tuples", "dense layer"),
+    "glimpse": ("`Glimpse` of {side} × {side} in {size} × {size}", "bilinear crop"),
+    "glimpse_conv": (
+        "the same with a localisation network of 10 million weights",
+        "bilinear crop with it",
+    ),
+    "wide_resnet": ("WRN-{size}-1, generated kernels", "WRN-{size}-1, its own kernels"),
+    "layer_norm_lstm": ("`LayerNormLSTM`, {units} units, {size} steps", "`keras.layers.LSTM`"),
+    "hyper_lstm": ("`HyperLSTM`, {units} units, {size} steps", "`keras.layers.LSTM`"),
+    "hyper_lstm_length": ("`HyperLSTM`, {units} units, {size} steps", "`keras.layers.LSTM`"),
+    "hyper_lstm_cell": (
+        "`HyperLSTM`, {units} units, {size} steps",
+        "its cell in `keras.layers.RNN`",
+    ),
+    "quicksort": ("`Quicksort` of {size} elements", "the same by sparse products"),
+    "per_sample_mlp": ("`Hypernetwork`, an MLP, weights for each sample", "one set of weights"),
+    "per_sample_conv": ("convolution with a kernel a sample", "`vectorized_map`"),
+}
+
+
+class Markdown(str):
+    """Text that a notebook renders."""
+
+    def _repr_markdown_(self):
+        return str(self)
+
+
+def table(heads, rows, words=1):
+    """`words` columns of text, then numbers."""
+    lines = [heads, ["---"] * words + ["---:"] * (len(heads) - words), *rows]
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def records(*models):
+    """Finished records of `models`, in their order, then by size."""
+    found = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+    found = [one for one in found if one["model"] in models and one["status"] == "finished"]
+    return sorted(found, key=lambda one: (models.index(one["model"]), one["config"]["size"]))
+
+
+def measured(*models):
+    """Time and memory of a training step, a row a record."""
+    rows = []
+    for one in records(*models):
+        ours, other = (name.format(**one["config"]) for name in NAMES[one["model"]])
+        test = one["metrics"]["test"]
+        times, memory = [_number(test["ms"])], [_number(test["mb"])]
+        if "other_ms" in test:
+            times.append(_number(test["other_ms"]))
+            memory.append(_number(test["other_mb"]))
+            ratio = f"{_number(test['ms'] / test['other_ms'])}\N{NO-BREAK SPACE}×"
+        else:
+            ratio, other = "", f"{other}: not run"
+        rows.append([ours, other, " / ".join(times), " / ".join(memory), ratio])
+    return table(["layer", "beside", "ms a step", "peak MB", "time"], rows, words=2)
+
+
+def device():
+    """Where the records were made."""
+    return Markdown("; ".join(sorted({one["device"] for one in records(*NAMES)})))
+
+
+def _number(value):
+    """Three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def parameters():
+    """Weights of layers that do the same job, counted."""
+    import keras
+
+    from hyperkeras import layers
+
+    def count(layer, *shape, besides=None):
+        layer.build((None, *shape))
+        shared = besides.count_params() if besides else 0
+        return layer.count_params() - shared
+
+    generator = layers.KernelGenerator((3, 3, 16, 16), embedding_dim=64)
+    generator.build((None, 64))
+    rows = []
+    for name, dense, ours in (
+        (
+            "1024 → 1024, `SparseHyperlayer` with 1024 tuples",
+            count(keras.layers.Dense(1024, use_bias=False), 1024),
+            count(layers.SparseHyperlayer((1024,), layers.FreeSource(1024)), 1024),
+        ),
+        (
+            "1024 → 1024, `PHMDense` with n = 4",
+            count(keras.layers.Dense(1024), 1024),
+            count(layers.PHMDense(1024, n=4), 1024),
+        ),
+        (
+            f"3 × 3, 64 → 64 channels, `HyperConv2D`, besides the generator's "
+            f"{generator.count_params():,}",
+            count(keras.layers.Conv2D(64, 3), 32, 32, 64),
+            count(layers.HyperConv2D(64, 3, generator), 32, 32, 64, besides=generator),
+        ),
+        (
+            "3 × 3, 64 → 64 channels, `PHMConv2D` with n = 4",
+            count(keras.layers.Conv2D(64, 3), 32, 32, 64),
+            count(layers.PHMConv2D(64, 3, n=4), 32, 32, 64),
+        ),
+        (
+            "LSTM of 256 units, 50 inputs, `HyperLSTM` with 64 small units",
+            count(keras.layers.LSTM(256), None, 50),
+            count(layers.HyperLSTM(256, hyper_units=64, embedding_dim=16), None, 50),
+        ),
+    ):
+        rows.append([name, f"{dense:,}", f"{ours:,}", f"{ours / dense:.2g}\N{NO-BREAK SPACE}×"])
+    return table(["layer", "dense", "ours", "of dense"], rows)
+
+
+def growth_plot():
+    """Time and memory of a training step against size, sparse and dense."""
+    import matplotlib.pyplot as plt
+
+    found = [(one["config"]["size"], one["metrics"]["test"]) for one in records("growth")]
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axes, unit, label in zip(panels, ("ms", "mb"), ("ms a step", "peak MB"), strict=True):
+        for prefix, name in (("", "sparse, k = n tuples"), ("other_", "dense, n² weights")):
+            points = [(n, test[prefix + unit]) for n, test in found if prefix + unit in test]
+            axes.plot(*zip(*points, strict=True), "o-", label=name)
+        axes.set(xscale="log", yscale="log", xlabel="n inputs and outputs", ylabel=label)
+        axes.grid(alpha=0.3)
+    panels[0].legend()
