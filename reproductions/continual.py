@@ -129,11 +129,14 @@ def plot(records, path):
     """Each task's validation accuracy as later ones arrive, a panel a model."""
     from matplotlib.figure import Figure
 
-    models = [model for model in MODELS if any(run["model"] == model for run in records)]
-    figure = Figure(figsize=(3 * len(models), 2.8), layout="constrained")
-    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-    for axes, model in zip(panels, models, strict=True):
-        runs = [run["metrics"]["valid"]["curves"] for run in records if run["model"] == model]
+    groups = {}
+    for run in sorted(records, key=lambda run: MODELS.index(run["model"])):
+        beta = run["config"].get("beta")
+        title = run["model"] + ("" if beta is None else f", β = {beta:g}")
+        groups.setdefault(title, []).append(run["metrics"]["valid"]["curves"])
+    figure = Figure(figsize=(2.6 * len(groups), 2.8), layout="constrained")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, (title, runs) in zip(panels, groups.items(), strict=True):
         curves = np.mean(runs, axis=0)  # [after, task]
         for t in range(curves.shape[1]):
             if len(curves) == 1:  # all at once
@@ -141,7 +144,7 @@ def plot(records, path):
             else:
                 after = np.arange(t + 1, len(curves) + 1)
                 axes.plot(after, curves[t:, t], "o-", color=f"C{t}", label=f"task {t + 1}")
-        axes.set(title=model, xlabel="tasks learned")
+        axes.set(title=title, xlabel="tasks learned", xlim=(0.7, TASKS + 0.3))
     panels[0].set_ylabel("accuracy, task known")
     panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=90)

@@ -11,12 +11,14 @@ Permutations are held out in `accuracy`, whole isomorphism classes in `accuracy_
 `silhouette` and `purity` (of nearest neighbours) need no clustering; `_new` says that the classes
 are held out.
 
-All but `dense` are invariant: they embed permuted copies alike, up to rounding errors, without any
-training, and have to learn how little unlike graphs may differ. Random graphs are nearly always
-told apart by the Weisfeiler-Leman test, so that `gcn` and `gin` can solve the task, too. `degrees`
-sees the nodes' degrees and self-loops alone. `dense` sees the adjacency matrix, flattened. (A dense
-map from adjacency matrix to adjacency matrix would have n⁴ weights, 20,736 for n = 12 and 331,776
-for n = 24.) `wl` is logistic regression on the difference of two histograms of 1-WL colours.
+All but `dense` are invariant: they embed permuted copies alike, up to rounding errors, before any
+training. So their embeddings cluster from the start, and clustering shows that unlike graphs are
+told apart at all, not what was learned: that is in the accuracies, of how little unlike graphs may
+differ. Random graphs are nearly always told apart by the Weisfeiler-Leman test, so that `gcn` and
+`gin` can solve the task, too. `degrees` sees the nodes' degrees and self-loops alone. `dense` sees
+the adjacency matrix, flattened. (A dense map from adjacency matrix to adjacency matrix would have
+n⁴ weights, 20,736 for n = 12 and 331,776 for n = 24.) `wl` is logistic regression on the difference
+of two histograms of 1-WL colours.
 """
 
 from functools import cached_property

@@ -10,6 +10,9 @@ text is read in 128 parts side by side, states carried on to the part's end. Eac
 the 100 characters before it, and every character but the text's first is predicted once.
 `bpc` is the mean of -log2 of the probabilities.
 
+Learning rates are hardly tuned: the paper's 0.001 in `full`; 0.01 in `quick`, which after 200 steps
+was ahead of 0.003 on validation for `lstm`, `layer_norm_lstm` and `layer_norm_hyper_lstm`.
+
 In the curves, time is the processor's, of one core, evaluation and compilation included.
 """
 
@@ -30,7 +33,7 @@ DATA = {
 EVALUATION = dict(streams=128, warm_up=100)
 TRAINING = dict(length=100, clip=1.0)
 SMALL = TRAINING | EVALUATION | dict(models=MODELS[:5], data="python", seeds=1)
-SMALL |= dict(dropout=0.0, learning_rate=3e-3)
+SMALL |= dict(dropout=0.0, learning_rate=1e-2)
 PRESETS = {
     "smoke": SMALL | dict(epochs=2, steps=2, batch=8, sample=100),
     "quick": SMALL | dict(epochs=10, steps=100, batch=64, sample=600),
