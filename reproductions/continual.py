@@ -67,7 +67,8 @@ DEVIATIONS = (
 
 def configurations(model, preset, data):
     if model == "hypernetwork":
-        return [PRESETS[preset] | dict(beta=beta) for beta in BETAS]
+        betas = BETAS[:1] if preset == "smoke" else BETAS
+        return [PRESETS[preset] | dict(beta=beta) for beta in betas]
     return [PRESETS[preset] | (dict(ewc=CONSOLIDATION) if model == "ewc" else {})]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import matplotlib
+import numpy as np
 import pytest
 
 import hyperkeras
@@ -108,7 +109,7 @@ EXAMPLES = [
 
 def run_example(code):
     """Runs `code`; where a comment `# (…)` follows an expression, that is what it has to give."""
-    names = {"keras": keras, "hyperkeras": hyperkeras}
+    names = {"keras": keras, "hyperkeras": hyperkeras, "np": np}
     lines, checked = code.splitlines(), 0
     for node in ast.parse(code).body:
         if not isinstance(node, ast.Expr):
