@@ -76,7 +76,8 @@ class SparseGraphConv(GraphLayer):
 
     ```python
     layer = hyperkeras.layers.SparseGraphConv(16, neighbours=2, global_neighbours=1)
-    layer(keras.random.normal((4, 3)), np.array([[0, 1], [1, 2], [2, 0]])).shape  # (4, 16)
+    x, edges = keras.random.normal((4, 3)), keras.ops.array([[0, 1], [1, 2], [2, 0]])
+    layer(x, edges).shape  # (4, 16)
     ```
 
     References:

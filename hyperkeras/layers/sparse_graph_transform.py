@@ -66,7 +66,7 @@ class SparseGraphTransform(GraphLayer):
 
     ```python
     layer = hyperkeras.layers.SparseGraphTransform()
-    x, edges = keras.random.normal((4, 3)), np.array([[0, 1], [1, 2], [2, 0]])
+    x, edges = keras.random.normal((4, 3)), keras.ops.array([[0, 1], [1, 2], [2, 0]])
     moved, values = layer(x, edges)  # shapes (3, 2) and (3,)
     y = hyperkeras.layers.SparseGraphConv(16)(x, moved, edge_values=values)
     ```
