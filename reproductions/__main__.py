@@ -13,8 +13,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 RESULTS = Path(__file__).parent / "results"
 HELPERS = {
     "__main__",
+    "checkpoints",
     "data",
     "drawings",
+    "files",
     "harness",
     "images",
     "mixture_density",
@@ -68,6 +70,11 @@ def parse(arguments):
     run.add_argument("--data-dir", type=Path, help="the folder of prepared or raw data")
     run.add_argument("--seeds", type=positive, help="how many seeds: 0, 1, …")
     run.add_argument("--epochs", type=positive, help="instead of the preset's number")
+    run.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="slower; the same seed gives the same bits again (TensorFlow)",
+    )
     run.add_argument("--out", type=Path, help="the folder of the records")
     report = commands.add_parser("report", help="tables and plots from the records; never trains")
     report.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
@@ -85,6 +92,18 @@ def show_list():
             print(f"  --data {data}: {about}")
 
 
+def make_deterministic():
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        print(f"--deterministic needs KERAS_BACKEND=tensorflow, got {backend}", file=sys.stderr)
+        raise SystemExit(2)
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
 def run(options):
     task = load(options.task)
     preset = task.PRESETS[known("preset", options.preset, list(task.PRESETS))]
@@ -99,8 +118,10 @@ def run(options):
 
     from reproductions import harness, report
 
+    if options.deterministic:
+        make_deterministic()
     folder = out / options.task / options.preset
-    where = folder, options.data_dir, options.seeds, options.epochs
+    where = folder, options.data_dir, options.seeds, options.epochs, options.deterministic
     failed = harness.run(task, models, options.preset, data, *where)
     report.show(task, options.preset, out)
     report.write(map(load, tasks()), out)

@@ -5,9 +5,11 @@ Each function gives {split: (images, labels)}. Heavy packages are imported where
 
 import gzip
 import io
+import lzma
 import os
 import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +50,7 @@ def mnist(data_dir=None):
     names = [name for pair in IDX_FILES.values() for name in pair]
     for place in (folder, folder / "mnist", folder / "downloads" / "manual"):
         if all((place / name).is_file() for name in names):
-            read = {s: [_read_idx(place / name) for name in pair] for s, pair in IDX_FILES.items()}
+            read = {s: _read_pair(place, *pair) for s, pair in IDX_FILES.items()}
             break
     else:
         read = _prepared_mnist(folder, names)
@@ -84,6 +86,16 @@ def _prepared_mnist(folder, names):
     }
 
 
+def _read_pair(place, images, labels):
+    x, y = _read_idx(place / images), _read_idx(place / labels)
+    if x.shape != (len(y), 28, 28) or y.shape != (len(y),):
+        raise DataError(
+            f"{place / images} and {labels} don't hold an image of 28×28 and a label for each: "
+            f"shapes {x.shape} and {y.shape}"
+        )
+    return x, y
+
+
 def _read_idx(path):
     try:
         with gzip.open(path) as file:
@@ -93,7 +105,7 @@ def _read_idx(path):
         if kind != 8:
             raise ValueError(f"expected unsigned bytes (type 8), got type {kind}")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (OSError, EOFError, ValueError, struct.error) as error:
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise DataError(f"{path} is not a readable idx file: {error}") from error
 
 
@@ -113,6 +125,10 @@ def cifar10(data_dir=None):
     for name, row in zip(names, rows, strict=True):
         if not len(row) or len(row) % 3073:
             raise DataError(f"{place / name} does not hold records of 3073 bytes")
+        if len(row) != len(rows[0]):  # the six files hold equally many images
+            raise DataError(f"{place / name} is not as long as {names[0]}: one of them is cut")
+        if row[::3073].max() > 9:
+            raise DataError(f"{place / name} holds labels above 9")
     rows = [row.reshape(-1, 3073) for row in rows]
     whole, test = (
         (part[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), part[:, 0].astype("int32"))
@@ -151,7 +167,7 @@ def cifar10_jpeg(data_dir=None):
             (np.stack(images[split]), np.array(labels[split], "int32"))
             for split in ("train", "test")
         )
-    except (OSError, EOFError, KeyError, ValueError, tarfile.TarError) as error:
+    except (OSError, EOFError, KeyError, ValueError, tarfile.TarError, lzma.LZMAError) as error:
         raise DataError(f"{found[0]} is not a readable set of JPEG images: {error}") from error
     return _cifar_splits(whole, test)
 

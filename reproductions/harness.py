@@ -36,19 +36,18 @@ and, where it needs them,
 
 `seed` sets Keras's global seed before `build`, so layers without a seed of their own follow it.
 After every epoch weights, optimizer, seed generators, best weights and history go to one file,
-`checkpoints/<record>.npz` beside the record, which the finished run removes.
+`checkpoints/<record>.npz` beside the record, which goes once the record stands. A run holds a lock
+there, so that a second process in the same folder takes other runs, and waits for the rest.
 """
 
 import contextlib
 import json
 import math
-import os
 import time
-import zipfile
 
 import numpy as np
 
-from reproductions import records
+from reproductions import checkpoints, files, records
 from reproductions.data import DataError
 
 NOT_CONFIGURATION = ("models", "data", "seeds", "more_seeds")
@@ -85,11 +84,25 @@ def seeds_of(task, model, preset):
     return settings.get("more_seeds", {}).get(model, settings["seeds"])
 
 
-def run(task, models, preset, data_name, folder, data_dir=None, seeds=None, epochs=None):
-    """Run what has no finished record of this configuration in `folder`; the number of failures."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def run(
+    task,
+    models,
+    preset,
+    data_name,
+    folder,
+    data_dir=None,
+    seeds=None,
+    epochs=None,
+    deterministic=False,
+):
+    """Run what has no finished record of this configuration in `folder`; the number of failures.
 
-    name, failed = task.__name__.rpartition(".")[2], 0
+    `deterministic` says that the backend's operations are: records and checkpoints of others don't
+    count then.
+    """
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    name, failed, over = task.__name__.rpartition(".")[2], 0, 0
     todo = [
         dict(task=name, model=model, preset=preset, data=data_name, seed=seed, config=config)
         for model in models
@@ -97,39 +110,72 @@ def run(task, models, preset, data_name, folder, data_dir=None, seeds=None, epoc
         for seed in range(seeds or seeds_of(task, model, preset))
     ]
     paths = [folder / records.file_name(task, one) for one in todo]
-    pending = [(one, path) for one, path in zip(todo, paths, strict=True) if not _done(one, path)]
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TimeRemainingColumn(),
-    ) as progress:
-        epochs_of = [one["config"].get("epochs", 1) for one, _ in pending]
-        bar = progress.add_task(name, total=sum(epochs_of))
-        for i, (one, path) in enumerate(pending):
-            title, past = path.stem.replace("-", " "), sum(epochs_of[:i])
-            progress.update(bar, description=title, completed=past)
+    pending = [
+        (one, path)
+        for one, path in zip(todo, paths, strict=True)
+        if not _done(one, path, deterministic)
+    ]
+    columns = "{task.description}", BarColumn(), "{task.percentage:.0f} %", TimeRemainingColumn()
+    with Progress(*columns) as progress, contextlib.ExitStack() as stack:
+        bar = progress.add_task(name, total=sum(_epochs(one) for one, _ in pending))
+        runs = contextlib.closing(_shared(pending, progress.console.print))
+        for one, path in stack.enter_context(runs):
+            if _done(one, path, deterministic):  # by another process, since
+                over += _epochs(one)
+                continue
+            progress.update(bar, description=_title(path), completed=over)
 
-            def advance(count, past=past):
+            def advance(count, past=over):
                 progress.update(bar, completed=past + count)
 
-            record = one | _run(task, one, path, data_dir, advance)
-            record["command"] = records.command(one, epochs, data_dir)
+            record = one | _run(task, one, path, data_dir, deterministic, advance)
+            record["command"] = records.command(one, epochs, data_dir, deterministic)
             records.write(path, record)
-            failed += record["status"] == "failed"
-            progress.console.print(f"{title}: {_summary(record)}", markup=False, highlight=False)
-            advance(epochs_of[i])
+            if record["status"] == "failed":
+                failed += 1
+            else:
+                files.remove(checkpoints.path_of(path))
+            text = f"{_title(path)}: {_summary(record)}"
+            progress.console.print(text, markup=False, highlight=False)
+            over += _epochs(one)
+            advance(0, over)
     return failed
 
 
-def _done(one, path):
+def _epochs(one):
+    return one["config"].get("epochs", 1)
+
+
+def _title(path):
+    return path.stem.replace("-", " ")
+
+
+def _shared(pending, say):
+    """Yields each run under its lock; last those that another process holds now."""
+    held = []
+    for wait, runs in ((False, pending), (True, held)):
+        for one, path in runs:
+            checkpoint = checkpoints.path_of(path)
+            if wait:
+                say(f"{_title(path)}: waiting for the process that runs it", markup=False)
+            with files.lock(checkpoint.with_suffix(".lock"), wait) as mine:
+                if not mine:
+                    held.append((one, path))
+                    continue
+                files.sweep(path)
+                files.sweep(checkpoint)
+                yield one, path
+
+
+def _done(one, path, deterministic):
     """Whether there is a finished record of this very run; says so."""
     if not path.exists():
         return False
     record = records.read(path)
     done = record["status"] == "finished" and all(record[key] == one[key] for key in one)
+    done = done and (not deterministic or "--deterministic" in (record["command"] or "").split())
     if done:
-        print(f"{path.stem.replace('-', ' ')}: finished before, skipped")
+        print(f"{_title(path)}: finished before, skipped")
     return done
 
 
@@ -141,7 +187,7 @@ def _summary(record):
     return f"{figures}, {record['seconds']:.0f} s"
 
 
-def _run(task, one, path, data_dir, advance):
+def _run(task, one, path, data_dir, deterministic, advance):
     """The rest of the record of the run `one`."""
     data = None
     if hasattr(task, "data"):
@@ -149,11 +195,13 @@ def _run(task, one, path, data_dir, advance):
     found = records.environment()
     try:
         if hasattr(task, "measure"):
+            if deterministic:  # which wants a seed for all that is drawn
+                _seed(one)
             start, given = time.perf_counter(), () if data is None else (data,)
             found |= task.measure(one["model"], one["config"], one["seed"], *given)
             found["seconds"] = round(time.perf_counter() - start, 1)
         else:
-            found |= _fit(task, one, data, path, advance)
+            found |= _fit(task, one, data, path, deterministic, advance)
         return found | {"status": "finished"}
     except (records.RecordError, DataError):
         raise
@@ -161,21 +209,22 @@ def _run(task, one, path, data_dir, advance):
         return found | {"status": "failed", "error": f"{type(error).__name__}: {error}"}
 
 
-def _fit(task, one, data, path, advance):
+def _seed(one):
     import keras
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(one["seed"])
+
+
+def _fit(task, one, data, path, deterministic, advance):
+    _seed(one)
     network = task.build(one["model"], one["config"], data)
-    checkpoint = path.parent / "checkpoints" / f"{path.stem}.npz"
+    checkpoint = checkpoints.path_of(path), one | ({"deterministic": True} if deterministic else {})
     metrics, seconds, traces = train(task, one, network, data, checkpoint, advance)
     if one["seed"] == 0 and hasattr(task, "draw"):
         path.parent.mkdir(parents=True, exist_ok=True)
         more = (traces,) if hasattr(task, "trace") else ()
         task.draw(network, data, one["config"], path.with_suffix(".png"), *more)
-    checkpoint.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # other runs' checkpoints are there
-        checkpoint.parent.rmdir()
     parameters = {
         "trainable": sum(math.prod(weight.shape) for weight in network.trainable_weights),
         "generated": task.generated(network) if hasattr(task, "generated") else 0,
@@ -184,7 +233,10 @@ def _fit(task, one, data, path, advance):
 
 
 def train(task, one, network, data, checkpoint, advance):
-    """Fit by epochs and leave the weights in `network` that were best on validation; test those."""
+    """Fit by epochs and leave the weights in `network` that were best on validation; test those.
+
+    `checkpoint` is a path, and what tells the run from others.
+    """
     import keras
 
     config, (monitor, direction) = one["config"], next(iter(task.METRICS.items()))
@@ -192,8 +244,8 @@ def train(task, one, network, data, checkpoint, advance):
     network.optimizer.build(network.trainable_variables)
     progress = {"epoch": 0, "seconds": 0.0, "curve": [], "traces": [], "best": None, "ended": False}
     best, times = [], {"seconds": [], "processor_seconds": []}
-    if checkpoint.exists():
-        progress, best = _restore(checkpoint, one, network) or (progress, best)
+    if checkpoint[0].exists():
+        progress, best = checkpoints.restore(*checkpoint, network) or (progress, best)
     progress.setdefault("times", times)  # of each epoch; older checkpoints have none
 
     def evaluate(x, y):
@@ -233,7 +285,7 @@ def train(task, one, network, data, checkpoint, advance):
         for values, value in zip(progress["times"].values(), taken, strict=True):
             values.append(round(value, 3))
         progress["seconds"] += taken[0]
-        _save(checkpoint, one, network, progress, best)
+        checkpoints.save(*checkpoint, network, progress, best)
     for variable, value in zip(network.variables, best, strict=True):
         variable.assign(value)
     valid, test = progress["best"] | {"curve": progress["curve"]}, evaluate(*data.test)
@@ -242,36 +294,3 @@ def train(task, one, network, data, checkpoint, advance):
     if hasattr(task, "transfer"):
         test |= task.transfer(network, one["model"], data, config)
     return {"valid": valid, "test": test}, progress["seconds"], progress["traces"]
-
-
-def _state(network):
-    """Weights, states of seed generators, and the optimizer's variables."""
-    return [*network.variables, *network.optimizer.variables]
-
-
-def _save(path, one, network, progress, best):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"state{i}": variable.numpy() for i, variable in enumerate(_state(network))}
-    arrays |= {f"best{i}": value for i, value in enumerate(best)}
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-        np.savez(file, meta=np.array(json.dumps([one, progress])), **arrays)
-    os.replace(temporary, path)
-
-
-def _restore(path, one, network):
-    """Bring the network to its last epoch's end; progress and best weights, None if not `one`'s."""
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            before, progress = json.loads(str(file["meta"]))
-            if before != one:
-                return None
-            state = [file[f"state{i}"] for i in range(len(_state(network)))]
-            best = [file[f"best{i}"] for i in range(len(network.variables))]
-        for variable, value in zip(_state(network), state, strict=True):
-            variable.assign(value)
-        return progress, best
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise records.RecordError(
-            f"the checkpoint {path} cannot be used ({error}); delete it to start its run anew"
-        ) from error

@@ -8,14 +8,13 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from reproductions import files
+from reproductions.files import RecordError
+
 KEYS = (
     *("task", "model", "preset", "data", "seed", "config", "command", "parameters", "metrics"),
     *("seconds", "device", "versions", "commit", "dirty", "status", "error"),
 )
-
-
-class RecordError(RuntimeError):
-    """A record or checkpoint that cannot be used."""
 
 
 def labels(task, config):
@@ -28,17 +27,9 @@ def file_name(task, run):
     return f"{run['model']}{labelled}-{run['data']}-seed{run['seed']}.json"
 
 
-def write_text(path, text):
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def write(path, record):
     ordered = {key: record.get(key) for key in KEYS}
-    write_text(path, json.dumps(ordered, indent=1, allow_nan=False) + "\n")
+    files.write(path, (json.dumps(ordered, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read(path):
@@ -53,12 +44,13 @@ def read(path):
         ) from error
 
 
-def command(run, epochs=None, data_dir=None):
+def command(run, epochs=None, data_dir=None, deterministic=False):
     """The command that gives this record again, without the names of this machine's folders."""
     words = ["python", "-m", "reproductions", "run", run["task"], "--models", run["model"]]
     words += ["--preset", run["preset"], "--data", run["data"], "--seeds", str(run["seed"] + 1)]
     words += ["--epochs", str(epochs)] if epochs else []
     words += ["--data-dir", "DIR"] if data_dir else []
+    words += ["--deterministic"] if deterministic else []
     return shlex.join(words)
 
 

@@ -7,7 +7,7 @@ configurations never share a row; what the preset asks for and has no record rea
 import json
 import statistics
 
-from reproductions import harness, records
+from reproductions import files, harness, records
 
 HEAD = """# Results
 
@@ -191,5 +191,5 @@ def _circumstances(run):
 def write(tasks, root):
     """Write RESULTS.md; its path."""
     path = root / "RESULTS.md"
-    records.write_text(path, markdown(tasks, root))
+    files.write(path, markdown(tasks, root).encode())
     return path

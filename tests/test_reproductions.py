@@ -10,75 +10,13 @@ import types
 import keras
 import numpy as np
 import pytest
+from toy import read, run_toy, toy_task
 
 from reproductions import __main__ as command_line
 from reproductions import attention, harness, records, report
 from reproductions.records import KEYS, RecordError
 
 SMOKE = ["run", "attention", "--preset", "smoke"]
-
-
-class ToyData:
-    """Sums of three numbers, new ones each epoch."""
-
-    interrupt_at = None
-
-    def __init__(self):
-        self.valid, self.test = (self.draw(np.random.default_rng(seed)) for seed in (1, 2))
-
-    def draw(self, rng, count=16):
-        x = rng.normal(size=(count, 3)).astype("float32")
-        return x, x.sum(1, keepdims=True)
-
-    def train(self, seed, epoch):
-        if epoch == self.interrupt_at:
-            raise KeyboardInterrupt
-        rng = np.random.default_rng([seed, epoch])
-        for _ in range(4):
-            yield self.draw(rng)
-
-
-def toy_task():
-    """A task with all that a resumed run could lose: dropout, batch norm, Adam, a schedule."""
-    task = types.ModuleType("reproductions.toy", "Toy: a line.\n\nMore of it.")
-    task.MODELS, task.METRICS, task.LABELS = ("small", "wide"), {"mse": "min"}, ("units",)
-    task.DATA = {"sums": "sums of three numbers"}
-    task.PRESETS = {
-        "quick": dict(data="sums", seeds=2, epochs=4, steps=4, units=3, shape=(3,)),
-        "full": dict(data="sums", seeds=2, epochs=9, steps=4, units=9, shape=(3,)),
-    }
-    task.PUBLISHED = (
-        dict(model="small", metric="mse", value=0.5, source="A book", notes=(1,)),
-        dict(model="other", metric="mse", value=0.25, source="B", preset="quick", units=3),
-    )
-    task.DEVIATIONS = ("Another norm.",)
-    task.source = ToyData()
-    task.data = lambda name, config, data_dir: task.source
-
-    def build(model, config, data):
-        network = keras.Sequential(
-            [
-                keras.Input(config["shape"]),
-                keras.layers.Dense(config["units"] * (2 if model == "wide" else 1)),
-                keras.layers.BatchNormalization(),
-                keras.layers.Dropout(0.3),
-                keras.layers.Dense(1),
-            ]
-        )
-        rate = keras.optimizers.schedules.CosineDecay(0.05, 16)
-        network.compile(keras.optimizers.Adam(rate), "mse", metrics=["mse"], run_eagerly=True)
-        return network
-
-    task.build = build
-    return task
-
-
-def run_toy(task, folder, models=("small",), preset="quick", **options):
-    return harness.run(task, models, preset, "sums", folder / "toy" / preset, **options)
-
-
-def read(folder, name="toy/quick/small-units3-sums-seed0.json"):
-    return json.loads((folder / name).read_text())
 
 
 @pytest.fixture(scope="module")
