@@ -25,7 +25,7 @@ BETAS, CONSOLIDATION = (0.01, 10.0), 1e6
 BASE = dict(hidden=[100, 100], embedding=32, batch=32, learning_rate=5e-4)
 PRESETS = {
     "smoke": BASE | dict(data="digits", seeds=1, iterations=3, chunk=2000, fisher=3),
-    "quick": BASE | dict(data="digits", seeds=1, iterations=300, chunk=2000, fisher=200),
+    "quick": BASE | dict(data="digits", seeds=1, iterations=1500, chunk=2000, fisher=200),
     "full": BASE | dict(data="mnist", seeds=3, iterations=5000, chunk=8000, fisher=1000),
 }
 PUBLISHED = (
