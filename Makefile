@@ -10,7 +10,7 @@ export KERAS_BACKEND ?= tensorflow
 .PHONY: demo test lint docs results
 
 demo: $(VENV)/installed
-	$(BIN)/python -m reproductions run attention --preset quick
+	$(BIN)/python -m reproductions run attention --preset quick --seeds 1 --out build/demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2
