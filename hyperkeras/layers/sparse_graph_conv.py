@@ -10,7 +10,7 @@ from hyperkeras.ops.graph_candidates import (
     candidate_shares,
     nearest_candidates,
 )
-from hyperkeras.ops.graphs import neighbour_shares
+from hyperkeras.ops.graphs import neighbour_shares, propagate
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -151,11 +151,7 @@ class SparseGraphConv(GraphLayer):
         shares = neighbour_shares(edges, positions, means, sigmas, mass, rounded=not training)
         if edge_values is not None:
             shares = shares * ops.sign(edge_values)[:, None]
-        sent = ops.take(x, edges[:, 1], axis=0)  # [e, f]
-        return [
-            ops.segment_sum(sent * shares[:, k : k + 1], edges[:, 0], ops.shape(x)[0])
-            for k in range(self.neighbours)
-        ]
+        return [propagate(edges, shares[:, k], x) for k in range(self.neighbours)]
 
     def _read_anywhere(self, x, node_graph, positions, means, sigmas, training):
         """What each Gaussian reads in its whole graph: k times `[n, f]`."""
