@@ -136,6 +136,18 @@ def test_the_mean_half_permutation_is_finite_whatever_the_logits():
     assert np.isfinite(tape.gradient(total, x)).all()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_mean_half_permutation_is_computed_in_float32(dtype):
+    logits, bounds = tf.cast(rng.normal(size=(2, 9)), dtype), ops.bucket_bounds(9, 0)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        matrix = ops.mean_half_permutation(logits, bounds, 0)
+    expected = ops.mean_half_permutation(tf.cast(logits, "float32"), bounds, 0)
+    assert matrix.dtype == dtype
+    np.testing.assert_allclose(tf.cast(matrix, "float32"), expected, atol=1e-2)
+    assert np.isfinite(tf.cast(tape.gradient(matrix, logits), "float32")).all()
+
+
 def test_the_likelihood_is_that_of_the_right_choices():
     keys = rng.normal(size=(2, 5)).astype("float32")
 

@@ -1,5 +1,6 @@
 """The mean over all balanced choices at once, by dynamic programming: nothing is drawn."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -32,9 +33,11 @@ def mean_half_permutation(logits, bounds, depth):
     Returns:
         `[b, n, n]`, doubly stochastic: `half_permutation` of all choices by `choice_shares`.
     """
-    logits = ops.convert_to_tensor(logits)
-    n = logits.shape[-1]
     check_int("depth", depth, 0)
+    given = ops.convert_to_tensor(logits)
+    # Half precision has no room for the sums of many weights.
+    logits = ops.cast(given, keras.backend.result_type(given.dtype, "float32"))
+    n = logits.shape[-1]
     start, size = bounds[:, 0], bounds[:, 1]
     position = np.arange(n, dtype="int32")
     place = position - start  # in its bucket, from 0
@@ -54,7 +57,8 @@ def mean_half_permutation(logits, bounds, depth):
     possible = ops.logical_and(
         ops.equal(start[:, :, None], start[:, None, :]), ops.logical_and(ups >= 0, rest >= 0)
     )
-    return ops.swapaxes(ops.softmax(ops.where(possible, log_p, IMPOSSIBLE), axis=-1), 1, 2)
+    p = ops.softmax(ops.where(possible, log_p, IMPOSSIBLE), axis=-1)
+    return ops.cast(ops.swapaxes(p, 1, 2), given.dtype)
 
 
 def _ups_before(logits, place, size, depth):
