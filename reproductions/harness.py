@@ -13,7 +13,9 @@ compared; the whole docstring heads its results. It has
   "full"), `notes` (numbers of deviations) and labels; `DEVIATIONS`: texts, numbered from 1;
 * `data(name, config, data_dir)` → an object with `train(seed, epoch)`, batches `(x, y)` that
   depend on nothing else, and with `valid` and `test`, arrays `(x, y)`;
-* `build(model, config, data)` → a built and compiled Keras model;
+* `build(model, config, data)` → a built and compiled Keras model; where its optimizer has
+  `use_ema`, the weights' averages over the steps are validated and tested, and training goes on
+  from the weights themselves;
 
 and, where it needs them,
 
@@ -263,12 +265,17 @@ def train(task, one, network, data, checkpoint, advance):
         def count(batch, logs, epoch=epoch):
             advance(epoch + (batch + 1) / steps)
 
+        trained = []
+
+        def keep(epoch, logs, trained=trained):
+            trained.extend(variable.numpy() for variable in network.trainable_variables)
+
         history = network.fit(
             data.train(one["seed"], epoch),
             steps_per_epoch=steps,
             shuffle=False,
             verbose=0,
-            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count)],
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count, on_epoch_end=keep)],
         ).history
         valid = evaluate(*data.valid)
         if not np.isfinite([*history["loss"], *valid.values()]).all():
@@ -279,6 +286,9 @@ def train(task, one, network, data, checkpoint, advance):
             best = [variable.numpy() for variable in network.variables]
         if one["seed"] == 0 and hasattr(task, "trace"):
             progress["traces"].append(task.trace(network, data, config))
+        if network.optimizer.use_ema:  # `fit` left the averages
+            for variable, value in zip(network.trainable_variables, trained, strict=True):
+                variable.assign(value)
         progress["epoch"] += 1
         progress["ended"] = hasattr(task, "stop") and bool(task.stop(valid))
         taken = time.perf_counter() - start[0], time.process_time() - start[1]

@@ -95,9 +95,23 @@ def test_glimpse_model_resumes_as_if_undisturbed(smoke, tmp_path, monkeypatch):
     assert read(tmp_path, name)["metrics"] == read(smoke, name)["metrics"]
 
 
-@pytest.mark.parametrize("epoch", [1, 3])
-def test_resumed_run_equals_an_undisturbed_one(tmp_path, epoch):
+def test_averaged_weights_are_tested_and_the_others_trained_on(tmp_path):
     task = toy_task()
+    task.PRESETS["quick"]["average"] = 0.8
+    run_toy(task, tmp_path, seeds=1)
+    keras.utils.set_random_seed(0)
+    whole = task.build("small", task.PRESETS["quick"], None)
+    batches = (batch for epoch in range(4) for batch in task.source.train(0, epoch))
+    whole.fit(batches, steps_per_epoch=16, shuffle=False, verbose=0)  # ends with the averages
+    expected = whole.evaluate(*task.source.valid, batch_size=250, verbose=0)[1]
+    curve = read(tmp_path)["metrics"]["valid"]["curve"]
+    assert curve[-1] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("epoch", "average"), [(1, None), (3, None), (2, 0.8)])
+def test_resumed_run_equals_an_undisturbed_one(tmp_path, epoch, average):
+    task = toy_task()
+    task.PRESETS["quick"]["average"] = average
     run_toy(task, tmp_path / "whole", seeds=1)
     task.source.interrupt_at = epoch
     with pytest.raises(KeyboardInterrupt):

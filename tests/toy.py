@@ -57,7 +57,9 @@ def toy_task():
             ]
         )
         rate = keras.optimizers.schedules.CosineDecay(0.05, 16)
-        network.compile(keras.optimizers.Adam(rate), "mse", metrics=["mse"], run_eagerly=True)
+        average = config.get("average")
+        adam = keras.optimizers.Adam(rate, use_ema=average is not None, ema_momentum=average or 0.9)
+        network.compile(adam, "mse", metrics=["mse"], run_eagerly=True)
         return network
 
     task.build = build
