@@ -8,7 +8,7 @@ from hyperkeras.layers import SparseGraphConv, SparseGraphTransform
 
 DEPTH, DROPOUT, HIDDEN = 4, 0.5, 16
 NEIGHBOURS, GLOBAL_NEIGHBOURS = 4, 1
-SAMPLES = dict(global_samples=2, local_samples=2, region=4)
+SAMPLES = dict(sigma_scale=1e-3, global_samples=2, local_samples=2, region=4)
 
 
 class Rewired(layers.Layer):
