@@ -187,7 +187,7 @@ def _read_csl(data_dir):
 
     path = find("csl.npz", data_dir, "iso", "graphs/iso")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             edges, labels, nodes = file["edges"], file["labels"], int(file["num_nodes"])
         if edges.ndim != 3 or edges.shape[2] != 2 or len(edges) != len(labels):
             raise ValueError(f"edges {edges.shape} and labels {labels.shape}")
