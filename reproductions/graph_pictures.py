@@ -9,7 +9,7 @@ def compare(records, models, metrics, path):
 
     names = sorted({run["data"] for run in records})
     figure = Figure(figsize=(2.6 * len(names) + 1, 2.6), layout="constrained")
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         for m, metric in enumerate(metrics):
             for place, model in enumerate(reversed(models)):
@@ -25,6 +25,8 @@ def compare(records, models, metrics, path):
                     axes.plot(mean, height[0], "o", color=colour, fillstyle="none")
             axes.plot([], [], "o", color=f"C{m}", label=metric)
         axes.set(title=name, yticks=range(len(models)), yticklabels=models[::-1])
+        axes.set_ylim(-0.6, len(models) - 0.4)
         axes.grid(axis="x", alpha=0.3)
-    panels[0].legend(fontsize=7)
+    if len(metrics) > 1:
+        panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=90)
