@@ -242,7 +242,7 @@ def test_a_run_on_graphs_leaves_records_and_a_picture(tmp_path):
         assert record["status"] == "finished", record["error"]
         assert set(record["metrics"]["test"]) == set(graphs_task.METRICS)
         assert record["config"]["dataset"] == record["data"] == "csl"
-    assert len(list(folder.glob("*.json"))) == 3 and (folder / "curves.png").exists()
+    assert len(list(folder.glob("*.json"))) == 2 and (folder / "curves.png").exists()
 
 
 def test_published_figures_stand_beside_their_data_set():
@@ -337,12 +337,12 @@ def test_only_mlp_sees_no_edges(model):
 
 
 def test_a_run_on_nodes_leaves_records(tmp_path):
-    words = ["run", "node_classification", "--preset", "smoke", "--models", "mlp,gcn"]
+    words = ["run", "node_classification", "--preset", "smoke", "--models", "gcn"]
     assert main([*words, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "node_classification" / "smoke"
     for path in folder.glob("*.json"):
         record = json.loads(path.read_text())
         assert record["status"] == "finished", record["error"]
         assert set(record["metrics"]["test"]) == set(nodes_task.METRICS)
-    assert len(list(folder.glob("*.json"))) == 2
+    assert len(list(folder.glob("*.json"))) == 1
     assert len(harness.configurations(nodes_task, "gcn", "full", "citeseer")) == 2
