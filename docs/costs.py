@@ -38,6 +38,8 @@ NAMES = {
     "quicksort": ("`Quicksort` of {size} elements", "the same by sparse products"),
     "per_sample_mlp": ("`Hypernetwork`, an MLP, weights for each sample", "one set of weights"),
     "per_sample_conv": ("convolution with a kernel a sample", "`vectorized_map`"),
+    "graph_conv": ("`SparseGraphConv`, {size:,} nodes, {edges:,} edges", "GCN"),
+    "graph_transform": ("`SparseGraphTransform`, {size:,} nodes, {edges:,} edges", "GCN"),
 }
 
 

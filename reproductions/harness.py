@@ -10,7 +10,7 @@ compared; the whole docstring heads its results. It has
   `steps` (batches an epoch), `models` where not all belong to the preset, `more_seeds`, {model:
   how many}, where some have more of them, and the task's own;
 * `PUBLISHED`: dicts of `model, metric, value, source`, and where it applies `preset` (else
-  "full"), `notes` (numbers of deviations) and labels; `DEVIATIONS`: texts, numbered from 1;
+  "full"), `data`, `notes` (numbers of deviations) and labels; `DEVIATIONS`: texts, numbered from 1;
 * `data(name, config, data_dir)` → an object with `train(seed, epoch)`, batches `(x, y)` that
   depend on nothing else, and with `valid` and `test`, arrays `(x, y)`;
 * `build(model, config, data)` → a built and compiled Keras model; where its optimizer has

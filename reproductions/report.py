@@ -38,7 +38,7 @@ def cell(values):
 
 
 def published(task, preset, model, labels):
-    """Other people's figures for a row: "metric value (source) [notes]; …"."""
+    """Other people's figures for a row, of these labels: "metric value (source) [notes]; …"."""
     texts = []
     for one in getattr(task, "PUBLISHED", ()):
         same = one["model"] == model and one.get("preset", "full") == preset
@@ -89,7 +89,7 @@ def table(task, preset, found):
                 " / ".join(sorted({_parameters(run) for run in done})),
                 *(cell(_values(done, metric)) + failed for metric in task.METRICS),
                 f"{statistics.fmean(run['seconds'] for run in done):.0f}" if done else "",
-                published(task, preset, model, labels),
+                published(task, preset, model, labels | {"data": data}),
             ]
         )
     heads = ["model", *names, "data", "parameters", *task.METRICS, "seconds", "published"]
