@@ -6,7 +6,7 @@ from keras import ops
 
 from hyperkeras.ops.checks import check_int
 
-IMPOSSIBLE = -1e30  # a log-weight: −∞ has no gradient
+IMPOSSIBLE = -1e37  # a log-weight below all others: −∞ has no gradient
 
 
 def mean_half_permutation(logits, bounds, depth):
