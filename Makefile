@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export KERAS_BACKEND ?= tensorflow
 
-.PHONY: demo test lint docs results
+.PHONY: demo test test-backends test-jax lint docs docs-check results
 
 demo: $(VENV)/installed
 	$(BIN)/python -m reproductions run attention --preset quick --seeds 1 --out build/demo
@@ -15,12 +15,33 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2
 
+# The table in the README comes from these. On Linux PyTorch comes with CUDA, of several GB; without:
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test-backends
+test-backends: $(VENV)/installed-backends
+	$(call on,tensorflow)
+	$(call on,jax)
+	$(call on,torch)
+	$(BIN)/python tests/backends_table.py build/backends
+
+test-jax: $(VENV)/installed-jax
+	$(call on,jax)
+
+# XLA compiles much, which with all its optimizations takes longer than the tests.
+on = ALL_BACKENDS=1 KERAS_BACKEND=$(1) JAX_PLATFORMS=cpu \
+	XLA_FLAGS=--xla_backend_optimization_level=0 \
+	$(BIN)/python -m pytest -n 2 tests/test_backends.py --junitxml=build/backends/$(1).xml
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+
+# Without running the notebooks, whose cells the tests run.
+docs-check: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -D nb_execution_mode=off \
+	-D suppress_warnings=myst-nb.lexer docs docs/_build/check
 
 results: $(VENV)/installed
 	$(BIN)/python -m reproductions report
@@ -32,6 +53,14 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	  "Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[tests,reproductions]'
+	@touch $@
+
+$(VENV)/installed-jax: $(VENV)/installed
+	$(PIP) -e '.[jax]'
+	@touch $@
+
+$(VENV)/installed-backends: $(VENV)/installed
+	$(PIP) -e '.[backends]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

@@ -62,7 +62,7 @@ class OrthogonalMap(keras.initializers.Initializer):
     def __call__(self, shape, dtype=None):
         n, m = shape[0], math.prod(shape[1:])
         gain = self.gain * max(1.0, m / n) ** 0.5
-        return gain * ops.reshape(self.orthogonal((n, m), dtype), shape)
+        return gain * ops.reshape(_draw(self.orthogonal, (n, m), dtype), shape)
 
     def get_config(self):
         return {"gain": self.gain, "seed": keras.saving.serialize_keras_object(self.seed)}
@@ -123,7 +123,15 @@ def _draws(initializer, count, shape, dtype):
         if k and isinstance(seed, int):
             config = {**initializer.get_config(), "seed": seed + k}
             initializer = type(initializer).from_config(config)
-        yield initializer(shape, dtype=dtype)
+        yield _draw(initializer, shape, dtype)
+
+
+def _draw(initializer, shape, dtype):
+    """In full precision, then cast: TensorFlow has no orthogonal bfloat16 matrices."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype in ("float16", "bfloat16"):
+        return ops.cast(initializer(shape, dtype="float32"), dtype)
+    return initializer(shape, dtype=dtype)
 
 
 class Hyperfan(keras.initializers.Initializer):

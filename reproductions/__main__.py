@@ -78,6 +78,11 @@ def parse(arguments):
         action="store_true",
         help="slower; the same seed gives the same bits again (TensorFlow)",
     )
+    run.add_argument(
+        "--distribute",
+        action="store_true",
+        help="each batch over all devices of this machine (TensorFlow, JAX)",
+    )
     run.add_argument("--out", type=Path, help="the folder of the records")
     report = commands.add_parser("report", help="tables and plots from the records; never trains")
     report.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
@@ -107,6 +112,33 @@ def make_deterministic():
     tf.config.experimental.enable_op_determinism()
 
 
+def devices(task):
+    """A function that gives the scope in which `task` is built and trained on all devices."""
+    import contextlib
+
+    import keras
+
+    backend, name = keras.backend.backend(), task.__name__.rpartition(".")[2]
+    why = None
+    if hasattr(task, "measure"):
+        why = f"{name} does not train by Keras's `fit`, which divides the batches"
+    elif backend not in ("jax", "tensorflow"):
+        why = f"needs KERAS_BACKEND=tensorflow or jax, got {backend}"
+    if why:
+        print(f"--distribute: {why}", file=sys.stderr)
+        raise SystemExit(2)
+    if backend == "jax":
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+        return contextlib.nullcontext
+    import tensorflow as tf
+
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    found = [device.name for device in tf.config.list_logical_devices(kind)]
+    if len(found) == 1:  # the same as without
+        return contextlib.nullcontext
+    return tf.distribute.MirroredStrategy(found).scope
+
+
 def run(options):
     task = load(options.task)
     preset = task.PRESETS[known("preset", options.preset, list(task.PRESETS))]
@@ -123,9 +155,10 @@ def run(options):
 
     if options.deterministic:
         make_deterministic()
+    distribute = devices(task) if options.distribute else None
     folder = out / options.task / options.preset
     where = folder, options.data_dir, options.seeds, options.epochs, options.deterministic
-    failed = harness.run(task, models, options.preset, data, *where)
+    failed = harness.run(task, models, options.preset, data, *where, distribute)
     report.show(task, options.preset, out)
     report.write(map(load, tasks()), out)
     return 1 if failed else 0

@@ -96,11 +96,12 @@ def run(
     seeds=None,
     epochs=None,
     deterministic=False,
+    distribute=None,
 ):
     """Run what has no finished record of this configuration in `folder`; the number of failures.
 
     `deterministic` says that the backend's operations are: records and checkpoints of others don't
-    count then.
+    count then. `distribute()` gives the scope that places a network on several devices.
     """
     from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
@@ -130,8 +131,10 @@ def run(
             def advance(count, past=over):
                 progress.update(bar, completed=past + count)
 
-            record = one | _run(task, one, path, data_dir, deterministic, advance)
-            record["command"] = records.command(one, epochs, data_dir, deterministic)
+            record = one | _run(task, one, path, data_dir, deterministic, advance, distribute)
+            record["command"] = records.command(
+                one, epochs, data_dir, deterministic, distribute is not None
+            )
             records.write(path, record)
             if record["status"] == "failed":
                 failed += 1
@@ -189,7 +192,7 @@ def _summary(record):
     return f"{figures}, {record['seconds']:.0f} s"
 
 
-def _run(task, one, path, data_dir, deterministic, advance):
+def _run(task, one, path, data_dir, deterministic, advance, distribute):
     """The rest of the record of the run `one`."""
     data = None
     if hasattr(task, "data"):
@@ -203,7 +206,7 @@ def _run(task, one, path, data_dir, deterministic, advance):
             found |= task.measure(one["model"], one["config"], one["seed"], *given)
             found["seconds"] = round(time.perf_counter() - start, 1)
         else:
-            found |= _fit(task, one, data, path, deterministic, advance)
+            found |= _fit(task, one, data, path, deterministic, advance, distribute)
         return found | {"status": "finished"}
     except (records.RecordError, DataError):
         raise
@@ -218,11 +221,12 @@ def _seed(one):
     keras.utils.set_random_seed(one["seed"])
 
 
-def _fit(task, one, data, path, deterministic, advance):
-    _seed(one)
-    network = task.build(one["model"], one["config"], data)
+def _fit(task, one, data, path, deterministic, advance, distribute):
+    _seed(one)  # which leaves no scope standing
     checkpoint = checkpoints.path_of(path), one | ({"deterministic": True} if deterministic else {})
-    metrics, seconds, traces = train(task, one, network, data, checkpoint, advance)
+    with distribute() if distribute else contextlib.nullcontext():
+        network = task.build(one["model"], one["config"], data)
+        metrics, seconds, traces = train(task, one, network, data, checkpoint, advance)
     if one["seed"] == 0 and hasattr(task, "draw"):
         path.parent.mkdir(parents=True, exist_ok=True)
         more = (traces,) if hasattr(task, "trace") else ()

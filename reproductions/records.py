@@ -44,13 +44,14 @@ def read(path):
         ) from error
 
 
-def command(run, epochs=None, data_dir=None, deterministic=False):
+def command(run, epochs=None, data_dir=None, deterministic=False, distribute=False):
     """The command that gives this record again, without the names of this machine's folders."""
     words = ["python", "-m", "reproductions", "run", run["task"], "--models", run["model"]]
     words += ["--preset", run["preset"], "--data", run["data"], "--seeds", str(run["seed"] + 1)]
     words += ["--epochs", str(epochs)] if epochs else []
     words += ["--data-dir", "DIR"] if data_dir else []
     words += ["--deterministic"] if deterministic else []
+    words += ["--distribute"] if distribute else []
     return shlex.join(words)
 
 

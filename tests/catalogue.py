@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import reference
 
-from hyperkeras import layers
+from hyperkeras import layers, models
 
 # Bases that users subclass; what stands on them is in the catalogue.
 ABSTRACT = {"Generator", "PHMLayer", "Source"}
@@ -364,3 +364,76 @@ CASES = [
         3 * 2 + 2 * 3 * 4 + 4 + 4 * 2 * (4 + 1),
     ),
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCase:
+    """`make()` gives a built model, an input, and what `(model, x)` should give, as a function."""
+
+    name: str
+    covers: tuple[str, ...]
+    make: Callable[[], tuple]
+
+
+def target():
+    return keras.Sequential(
+        [
+            keras.Input((4, 4, 2)),
+            keras.layers.Conv2D(3, 3, activation="tanh"),
+            keras.layers.Flatten(),
+            keras.layers.LayerNormalization(),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+def with_generated_weights(model, inputs):
+    """A hypernetwork's output from its target with the weights that it generates for each row."""
+    condition, x = inputs
+    rows = [keras.ops.convert_to_numpy(w) for w in model.generate(condition)]
+    plain, outputs = target(), []
+    for i in range(len(x)):
+        plain.set_weights([row[i] for row in rows])
+        outputs.append(keras.ops.convert_to_numpy(plain(x[i : i + 1]))[0])
+    return np.stack(outputs)
+
+
+def hypernetwork(kind, same, **arguments):
+    def make():
+        rng = np.random.default_rng(0)
+        condition = rng.normal(size=(1 if same else 3, 5)).astype("float32")
+        condition = np.repeat(condition, 3 // len(condition), axis=0)
+        x = rng.normal(size=(3, 4, 4, 2)).astype("float32")
+        body = keras.Sequential([keras.Input((5,)), keras.layers.Dense(6, "tanh")])
+        extra = {"conditions": condition[:1]} if kind is models.ContinualHypernetwork else {}
+        model = kind(target(), body, **extra, **arguments)
+        model([condition, x])
+        return model, [condition, x], with_generated_weights
+
+    return make
+
+
+def residual_network():
+    model = models.wide_resnet(10, 1, "hyper", (8, 8, 3), 2, embedding_dim=4)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    frozen = lambda model, x: keras.ops.convert_to_numpy(models.freeze(model)(x))  # noqa: E731
+    return model, x, frozen
+
+
+MODEL_CASES = [
+    ModelCase("hypernetwork", ("Hypernetwork",), hypernetwork(models.Hypernetwork, True)),
+    ModelCase(
+        "hypernetwork_per_sample",
+        ("Hypernetwork",),
+        hypernetwork(models.Hypernetwork, False, per_sample=True, chunk_size=7, residual=True),
+    ),
+    ModelCase(
+        "continual_hypernetwork",
+        ("ContinualHypernetwork",),
+        hypernetwork(models.ContinualHypernetwork, True),
+    ),
+    ModelCase("wide_resnet", ("wide_resnet", "freeze"), residual_network),
+]
+
+# What other backends can't run, by the names of cases, and why.
+TENSORFLOW_ONLY = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import pytest
+from catalogue import CASES, MODEL_CASES, TENSORFLOW_ONLY
 
 import hyperkeras
 
@@ -271,3 +272,17 @@ def test_the_readme_examples_run():
     shorter = whole.replace("64_000", "640")
     assert shorter != whole
     exec(shorter, {})
+
+
+def test_the_readme_has_a_row_of_backends_for_each_case():
+    found = re.search(
+        r"<!-- backends -->(.*?)<!-- /backends -->", (ROOT / "README.md").read_text(), re.S
+    )
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", found[1], re.M)
+    every = [*CASES, *MODEL_CASES]
+    assert [name for name, _ in rows] == sorted({name for case in every for name in case.covers})
+    for name, cells in rows:
+        for cell in cells.split(" | "):
+            passed = re.fullmatch(r"(\d+)/(\d+)", cell)
+            assert passed[1] == passed[2] if passed else cell in TENSORFLOW_ONLY.values(), name
+    assert set(TENSORFLOW_ONLY) <= {case.name for case in every}

@@ -9,7 +9,7 @@ from keras import ops
 from hyperkeras.ops.checks import check_int, check_size
 from hyperkeras.ops.contraction import contract
 from hyperkeras.ops.reading import read
-from hyperkeras.ops.sampling import sample_columns, sample_tuples, window_dims
+from hyperkeras.ops.sampling import inside, sample_columns, sample_tuples, window_dims
 from hyperkeras.ops.weighting import distribute
 
 
@@ -169,7 +169,9 @@ class SparseHyperlayer(keras.layers.Layer):
     def call(self, inputs, training=False, tuple_range=None):
         given = self.source(inputs)
         self._check_tuples([x.shape for x in given])
-        given = tuple(ops.cast(x, self.variable_dtype) for x in given)
+        # Half precision can't hold an index, nor the inverse of a small variance.
+        high = keras.backend.result_type(self.variable_dtype, "float32")
+        given = tuple(ops.cast(x, high) for x in given)
         bias, whole = self.bias, (0, given[0].shape[1])
         first, end = whole if tuple_range is None else self._check_range(tuple_range, whole[1])
         if not training:
@@ -228,8 +230,7 @@ class SparseHyperlayer(keras.layers.Layer):
 
     def _round(self, means, values, first, end):
         """Each mean of tuples first to end as one integer tuple with its value."""
-        limit = ops.cast(np.array(self.size) - 1, "int32")
-        tuples = ops.clip(ops.cast(ops.round(means), "int32"), 0, limit)
+        tuples = inside(ops.round(means), np.array(self.size) - 1)
         return self._fill(tuples, first, end), values
 
     def _sample(self, means, sigmas, values, first, end):

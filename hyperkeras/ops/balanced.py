@@ -6,7 +6,7 @@ from keras import ops
 
 from hyperkeras.ops.checks import check_int
 
-IMPOSSIBLE = -1e30  # a log-weight: −∞ has no gradient
+IMPOSSIBLE = -1e37  # a log-weight below all others: −∞ has no gradient
 
 
 def mean_half_permutation(logits, bounds, depth):
@@ -39,12 +39,12 @@ def mean_half_permutation(logits, bounds, depth):
     logits = ops.cast(given, keras.backend.result_type(given.dtype, "float32"))
     n = logits.shape[-1]
     start, size = bounds[:, 0], bounds[:, 1]
-    position = np.arange(n, dtype="int32")
+    position = ops.arange(n, dtype="int32")
     place = position - start  # in its bucket, from 0
     lower, upper = size // 2, size - size // 2
     before = _ups_before(logits, place, size, depth)  # [b, n, J]: log F_i
-    mirrored = logits[:, ::-1], (size - 1 - place)[:, ::-1], size[:, ::-1]
-    after = _ups_before(*mirrored, depth)[:, ::-1]
+    mirrored = (ops.flip(a, axis=1) for a in (logits, size - 1 - place, size))
+    after = ops.flip(_ups_before(*mirrored, depth), axis=1)
     # For element i and place p of its bucket: whether that is up, and the ups before i then.
     source, goal = place[:, :, None], place[:, None, :]  # [b, i, p]
     up = goal >= lower[:, :, None]
@@ -70,7 +70,9 @@ def _ups_before(logits, place, size, depth):
     first = ops.logical_and(ops.equal(place, 0), size > 1)
     bucket = ops.cumsum(ops.cast(first, "int32"), axis=1) - 1
     slot = ops.where(size > 1, bucket * longest + place, -1)
-    slots = ops.cast(ops.equal(slot[:, :, None], np.arange(count * longest)), logits.dtype)
+    slots = ops.cast(
+        ops.equal(slot[:, :, None], ops.arange(count * longest, dtype="int32")), logits.dtype
+    )
     apart = ops.matmul(logits[:, None], slots)
     apart = ops.reshape(apart, (-1, count, longest, 1))
     start = np.full((width,), IMPOSSIBLE, "float32")

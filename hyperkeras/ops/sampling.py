@@ -52,12 +52,12 @@ def sample_columns(means, size, global_samples, local_samples, region, seed):
     columns = []
     for j, (s, w) in enumerate(zip(size, window, strict=True)):
         mu = means[..., j]  # [..., k]
-        ends = [ops.expand_dims(_inside(end, s), 0) for end in (ops.floor(mu), ops.ceil(mu))]
+        ends = [ops.expand_dims(inside(end, s - 1), 0) for end in (ops.floor(mu), ops.ceil(mu))]
         parts = [ends[corner[j]] for corner in itertools.product((0, 1), repeat=len(size))]
         if global_samples:
             parts.append(everywhere[j])
         if local_samples:
-            start = ops.clip(_inside(ops.round(mu), s) - w // 2, 0, s - w)
+            start = ops.clip(inside(ops.round(mu), s - 1) - w // 2, 0, s - w)
             parts.append(start + around[j])
         columns.append(ops.concatenate(parts, axis=0))
     return columns
@@ -79,8 +79,17 @@ def window_dims(region, size):
     return tuple(min(w, s) for w, s in zip(window, size, strict=True))
 
 
-def _inside(index, s):
-    return ops.clip(ops.cast(index, "int32"), 0, s - 1)
+def inside(index, last):
+    """Whole float numbers `index` as int32 from 0 to `last`, which may be an array.
+
+    Cut off as floats first, as a number beyond 32 bits could become any integer; and after it, as
+    NaN can.
+    """
+    index = ops.cast(index, keras.backend.result_type(index.dtype, "float32"))
+    last, edge = np.asarray(last), np.asarray(last, keras.backend.standardize_dtype(index.dtype))
+    edge = np.where(edge > last, np.nextafter(edge, 0), edge)
+    index = ops.cast(ops.minimum(ops.maximum(index, 0), edge), "int32")
+    return ops.minimum(ops.maximum(index, 0), last.astype("int32"))
 
 
 def _draw(means, count, dims, seeds):

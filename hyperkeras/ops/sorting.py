@@ -171,7 +171,7 @@ def half_permutation(choices, shares, bounds):
         `[b, n, n]`, doubly stochastic: P x are the elements moved, Pᵀ x sends them back.
     """
     shares = ops.convert_to_tensor(shares)
-    position = np.arange(shares.shape[-1], dtype="int32")[:, None]
+    position = ops.arange(shares.shape[-1], dtype="int32")[:, None]
     moved = ops.equal(moved_places(choices, bounds)[:, :, None], position)  # [b, m, p, i]
     return ops.sum(ops.where(moved, shares[:, :, None], 0), axis=1)
 
@@ -183,7 +183,7 @@ def moved_places(choices, bounds):
     ahead = ops.logical_and(same_bucket(bounds), np.triu(np.ones((n, n), bool), k=1))
     ups = ops.matmul(ops.cast(choices, "float32"), ops.cast(ahead, "float32"))
     ups = ops.cast(ups, "int32")  # of the elements before i in its bucket, how many go up
-    downs = np.arange(n, dtype="int32") - start - ups
+    downs = ops.arange(n, dtype="int32") - start - ups
     return start + ops.where(choices, lower + ups, downs)
 
 
@@ -206,7 +206,7 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None):
     """
     keys = ops.convert_to_tensor(keys)
     n, total = keys.shape[-1], 0.0
-    position = np.arange(n, dtype="int32")
+    position = ops.arange(n, dtype="int32")
     for depth in range(num_splits(n)):
         bounds = bucket_bounds(n, depth, lengths)
         start, size = bounds[:, 0], bounds[:, 1]

@@ -1,0 +1,100 @@
+"""Ten steps of one model with several of our layers, on one device or more; prints the losses.
+
+    python tests/ten_steps.py one | mirrored | workers | data_parallel
+
+A script, as devices are counted once a process. Nothing in the model is drawn in training: layers
+that sample draw other numbers on each replica.
+"""
+
+import json
+import os
+import sys
+
+import keras
+import numpy as np
+
+from hyperkeras import layers
+
+
+def make():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.HyperConv2D(4, 3, layers.KernelGenerator((3, 3, 2, 2), 3), activation="relu"),
+            keras.layers.Reshape((6, 24)),
+            layers.HyperLSTM(6, 3, 2),
+            layers.SparseHyperlayer((4,), layers.FreeSource(5), use_bias=True),
+        ]
+    )
+
+
+def strategy_of(kind):
+    import tensorflow as tf
+
+    if kind == "workers":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def losses(kind):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(80, 6, 6, 2)).astype("float32"), rng.normal(size=(80, 4))
+    if kind in ("mirrored", "workers"):
+        strategy = strategy_of(kind)
+        assert strategy.num_replicas_in_sync == 2
+        with strategy.scope():
+            model = make()
+            model.compile(keras.optimizers.Adam(0.01), "mse")
+    else:
+        if kind == "data_parallel":
+            assert len(keras.distribution.list_devices()) == 2
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        model = make()
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+    if kind == "workers":  # `fit` fails there, in Keras itself
+        return {"losses": by_hand(model, x, y), "weights": sums(model)}
+    found = []
+
+    class Losses(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            found.append(float(logs["loss"]))
+
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[Losses()])
+    return {"losses": found, "weights": sums(model)}
+
+
+def by_hand(model, x, y):
+    """Steps of 8, of which each worker takes its half; what `fit` logs, the means so far."""
+    import tensorflow as tf
+
+    strategy, half = model.distribute_strategy, 4
+    first = half * json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+
+    def on_replica(x, y):
+        with tf.GradientTape() as tape:
+            errors = keras.losses.mean_squared_error(y, model(x, training=True))
+            loss = tf.reduce_sum(errors) / (2 * half)
+        weights = model.trainable_variables
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return loss
+
+    @tf.function
+    def step(x, y):
+        return strategy.reduce("SUM", strategy.run(on_replica, (x, y)), axis=None)
+
+    with strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    parts = [slice(i + first, i + first + half) for i in range(0, len(x), 2 * half)]
+    found = [float(step(tf.constant(x[i]), tf.constant(y[i], "float32"))) for i in parts]
+    return [float(np.mean(found[: i + 1])) for i in range(len(found))]
+
+
+def sums(model):
+    return [float(np.sum(w)) for w in model.get_weights()]
+
+
+if __name__ == "__main__":
+    print(json.dumps(losses(sys.argv[1])))
