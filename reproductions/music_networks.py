@@ -174,6 +174,16 @@ class SparseVAE(Autoencoder):
         self.emit = layers.Dense(5 + 3 * self.components, kernel_initializer=SMALL)
         self(np.stack([triples_of(most)] * 2))
 
+    @staticmethod
+    def parameters(most, e, h, z=16, r=6, free=14, window=16):
+        """How many there are, e, h and z the widths of embedding, hidden and latent."""
+        k = 2 * free + 2 * r
+        encoder = (e + 1) * (h // 2) + (h // 2 + 1) * 6 * r + 3 * r
+        encoder += (NEAR * e + 1) * e + (e + r * e + 1) * h + (h + 1) * 2 * z
+        decoder = (window * e + z + 5) * h + (h + 1) * 2 * r + (NEAR * e + 1) * e
+        decoder += (h + r * e + 2 * r + z + 5) * h + (h + 5) * (5 + 3 * k)
+        return (4 * OBJECTS + most) * e + encoder + decoder
+
     def embed(self, x):
         """Embeddings `[b, m, e]`, zero where there is no tuple, and where there is one `[b, m]`."""
         mask = x[..., 0] >= 0
@@ -222,34 +232,37 @@ class SparseVAE(Autoencoder):
         x = ops.cast(ops.maximum(x, 0), e.dtype)
         notes = ops.reshape(x[..., 2], (-1, self.most, 4))  # objects of each note
         z = ops.broadcast_to(z[:, None], (ops.shape(z)[0], len(steps), self.latent))
-        start = ops.zeros_like(e[:, :1, :1]) + ops.cast(steps == 0, e.dtype)[None, :, None]
-        h = self.trunk(ops.concatenate([windows(e, self.window, steps), z, start], axis=-1))
+        # The tuple before: note, predicate and object; before the first there is none.
+        before = ops.take(x, np.maximum(steps - 1, 0), axis=1)  # [b, s, 3]
+        kind = ops.one_hot(ops.cast(before[..., 1], "int32"), 4, dtype=e.dtype)
+        kind = kind * ops.cast(steps > 0, e.dtype)[None, :, None]
+        h = self.trunk(ops.concatenate([windows(e, self.window, steps), z, kind], axis=-1))
         whole, place = steps // 4, steps % 4  # notes that are there, and the next one's object
         # The tick that is known: the next note's if it has one yet.
         known = np.maximum(whole - (place == 0), 0)
-        tick = ops.take(notes[..., 0], known, axis=1)[..., None]  # [b, s, 1]
+        any_tick = ops.cast(steps > 0, e.dtype)
+        tick = (ops.take(notes[..., 0], known, axis=1) * any_tick)[..., None]  # [b, s, 1]
         raw = self.queries(h)
         delta = 16.0 * raw[..., : self.reads] - np.linspace(0, 48, self.reads, dtype="float32")
         precision = 1 / (0.3 + ops.softplus(raw[..., self.reads :] + 1))
         distance = (notes[:, None, None, :, 0] - (tick + delta)[..., None]) * precision[..., None]
         seen = np.arange(self.most) < whole[:, None]  # [s, n]
-        q = ops.softmax(
-            ops.where(seen[None, :, None], -0.5 * ops.square(distance), -1e9), axis=-1
-        ) * ops.cast(whole > 0, e.dtype)[None, :, None, None]  # [b, s, r, n]
+        q = (
+            ops.softmax(ops.where(seen[None, :, None], -0.5 * ops.square(distance), -1e9), axis=-1)
+            * ops.cast(whole > 0, e.dtype)[None, :, None, None]
+        )  # [b, s, r, n]
         features = self.features(windows(e, NEAR, 4 * np.arange(1, self.most + 1)))
         read = ops.einsum("bsrn,bne->bsre", q, features)
         copied, moved, last = self.objects_read(notes, q, whole, place, tick)
         read = ops.reshape(read, (-1, len(steps), self.reads * read.shape[-1]))
         relative = (ops.concatenate([copied, moved], axis=-1) - last) / 12
-        h = self.mix(ops.concatenate([h, read, relative, z], axis=-1))
-        raw, k = self.emit(self.drop(h)), self.components
+        h = self.drop(self.mix(ops.concatenate([h, read, relative, z, kind], axis=-1)))
+        raw, k = self.emit(ops.concatenate([h, kind], axis=-1)), self.components
         base = ops.concatenate([self.anywhere(h), self.spread(last), copied, moved], axis=-1)
         scale = np.repeat(np.array([32, 8, 4], "float32"), [self.free, self.free, 2 * self.reads])
-        # The tuple before: note and predicate; before the first there is none.
-        before = ops.take(x, np.maximum(steps - 1, 0), axis=1)[..., :2]  # [b, s, 2]
         means = [
-            before[..., :1] + raw[..., 0:1],
-            before[..., 1:] + 4 * raw[..., 1:2],
+            before[..., 0:1] + raw[..., 0:1],
+            before[..., 1:2] + 4 * raw[..., 1:2],
             base + scale * raw[..., 5 : 5 + k],
         ]
         deviations = [
@@ -263,7 +276,8 @@ class SparseVAE(Autoencoder):
         """Objects for the next tuple `[b, s, r]`: those read, the last moved as there; the last."""
         chosen = np.eye(4, dtype="float32")[place]  # [s, 4]
         last = ops.take(notes, np.maximum(whole - 1, 0), axis=1)
-        last = ops.sum(last * chosen, axis=-1, keepdims=True)  # [b, s, 1]
+        chosen_last = chosen * (whole > 0)[:, None].astype("float32")
+        last = ops.sum(last * chosen_last, axis=-1, keepdims=True)  # [b, s, 1]
         steps = notes - ops.pad(notes[:, :-1], [[0, 0], [1, 0], [0, 0]])  # since the note before
         # From a note to the next one's tick; the last note's next one isn't known, its length is.
         gaps = ops.pad(steps[:, 1:, 0], [[0, 0], [0, 1]])

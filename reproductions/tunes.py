@@ -6,7 +6,6 @@ numbers. `generated` makes tunes by rules; the readers cut Nottingham's tunes an
 into phrases.
 """
 
-import io
 import json
 import tarfile
 import zlib
@@ -316,14 +315,14 @@ class Phrases:
         return x, np.array([len(notes) for notes in pieces], "float32")
 
     @cached_property
-    def _train(self):
+    def whole_train(self):
         return self.batch_of(self.splits["train"])
 
     def train(self, seed, epoch):
-        rng = np.random.default_rng([7, seed, epoch])
+        rng, (x, y) = np.random.default_rng([7, seed, epoch]), self.whole_train
         for _ in range(self.steps):
-            chosen = rng.integers(len(self._train[0]), size=self.batch)
-            yield self._train[0][chosen], self._train[1][chosen]
+            chosen = rng.integers(len(x), size=self.batch)
+            yield x[chosen], y[chosen]
 
     @cached_property
     def valid(self):
