@@ -91,7 +91,7 @@ def features(notes):
     return np.concatenate([*(share / max(n, 1) for share in shares), whole, again])
 
 
-def detectable(real, made, folds=5, seed=0):
+def detectable(real, made, folds=5, trees=200, seed=0):
     """Accuracy of random forests that tell real from made pieces, on pieces not trained on.
 
     As many of either; ½ means that they can't tell.
@@ -106,6 +106,6 @@ def detectable(real, made, folds=5, seed=0):
         )
     x = np.stack([features(piece) for piece in [*real[:count], *made[:count]]])
     y = np.repeat([0, 1], count)
-    forest = RandomForestClassifier(300, min_samples_leaf=2, random_state=seed)
+    forest = RandomForestClassifier(trees, min_samples_leaf=2, random_state=seed)
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed)
     return float(cross_val_score(forest, x, y, cv=splits).mean())

@@ -99,7 +99,7 @@ def keras_function(function):
         return function
     import tensorflow as tf
 
-    return tf.function(function)
+    return tf.function(function, autograph=False)
 
 
 class SparseVAE(Autoencoder):
@@ -123,7 +123,7 @@ class SparseVAE(Autoencoder):
     .. math:: \sum_k \mathrm{softmax}(v)_k \prod_c P(x_c \mid \mu_{kc}, \sigma_{kc}),
 
     times that of there being one at all. The note's and the predicate's columns of μ, relative to
-    the last tuple, are shared by the k. The object's column is, for `free` of them, anywhere; for
+    the last tuple's and given its predicate alone, are shared by the k. The object's column is, for `free` of them, anywhere; for
     as many, relative to the last object of the same place in a note; and for two a read, relative
     to the object that was read there, and to the last one moved as the music moved there.
 
@@ -143,8 +143,8 @@ class SparseVAE(Autoencoder):
         embedding=24,
         hidden=96,
         latent=16,
-        reads=6,
-        free=14,
+        reads=7,
+        free=15,
         window=16,
         free_nats=0.1,
         dropout=0.0,
@@ -171,17 +171,19 @@ class SparseVAE(Autoencoder):
         self.features = layers.Dense(embedding, "relu")
         self.mix = layers.Dense(hidden, "relu")
         self.drop = layers.Dropout(dropout, seed=0)
-        self.emit = layers.Dense(5 + 3 * self.components, kernel_initializer=SMALL)
+        self.likes = layers.Dense(embedding, kernel_initializer=SMALL)
+        self.structure = layers.Dense(4, kernel_initializer=SMALL)
+        self.emit = layers.Dense(1 + 3 * self.components, kernel_initializer=SMALL)
         self(np.stack([triples_of(most)] * 2))
 
     @staticmethod
-    def parameters(most, e, h, z=16, r=6, free=14, window=16):
+    def parameters(most, e, h, z=16, r=7, free=15, window=16):
         """How many there are, e, h and z the widths of embedding, hidden and latent."""
         k = 2 * free + 2 * r
         encoder = (e + 1) * (h // 2) + (h // 2 + 1) * 6 * r + 3 * r
         encoder += (NEAR * e + 1) * e + (e + r * e + 1) * h + (h + 1) * 2 * z
         decoder = (window * e + z + 5) * h + (h + 1) * 2 * r + (NEAR * e + 1) * e
-        decoder += (h + r * e + 2 * r + z + 5) * h + (h + 5) * (5 + 3 * k)
+        decoder += (h + (r + 1) * e + 2 * r + z + 5) * h + (h + 1) * e + (h + 5) * (1 + 3 * k) + 20
         return (4 * OBJECTS + most) * e + encoder + decoder
 
     def embed(self, x):
@@ -246,6 +248,8 @@ class SparseVAE(Autoencoder):
         delta = 16.0 * raw[..., : self.reads] - np.linspace(0, 48, self.reads, dtype="float32")
         precision = 1 / (0.3 + ops.softplus(raw[..., self.reads :] + 1))
         distance = (notes[:, None, None, :, 0] - (tick + delta)[..., None]) * precision[..., None]
+        # One more read is of no place: all notes alike.
+        distance = ops.pad(distance, [[0, 0], [0, 0], [0, 1], [0, 0]])
         seen = np.arange(self.most) < whole[:, None]  # [s, n]
         q = (
             ops.softmax(ops.where(seen[None, :, None], -0.5 * ops.square(distance), -1e9), axis=-1)
@@ -253,24 +257,29 @@ class SparseVAE(Autoencoder):
         )  # [b, s, r, n]
         features = self.features(windows(e, NEAR, 4 * np.arange(1, self.most + 1)))
         read = ops.einsum("bsrn,bne->bsre", q, features)
-        copied, moved, last = self.objects_read(notes, q, whole, place, tick)
-        read = ops.reshape(read, (-1, len(steps), self.reads * read.shape[-1]))
+        copied, moved, last = self.objects_read(notes, q[:, :, :-1], whole, place, tick)
+        read = ops.reshape(read, (-1, len(steps), (self.reads + 1) * read.shape[-1]))
         relative = (ops.concatenate([copied, moved], axis=-1) - last) / 12
         h = self.drop(self.mix(ops.concatenate([h, read, relative, z, kind], axis=-1)))
         raw, k = self.emit(ops.concatenate([h, kind], axis=-1)), self.components
-        base = ops.concatenate([self.anywhere(h), self.spread(last), copied, moved], axis=-1)
-        scale = np.repeat(np.array([32, 8, 4], "float32"), [self.free, self.free, 2 * self.reads])
+        structure = self.structure(kind)
+        base = ops.concatenate([self.anywhere(h), self.near(last, place), copied, moved], axis=-1)
+        # A value depends on the object where its tuple is.
+        nearest = ops.cast(ops.clip(ops.round(base), 0, OBJECTS - 1), "int32")
+        there = self.objects(nearest + OBJECTS * place[:, None].astype("int32"))  # [b, s, k, e]
+        values = raw[..., 1 + 2 * k :] + ops.einsum("bske,bse->bsk", there, self.likes(h))
+        scale = np.repeat(np.array([16, 2, 2], "float32"), [self.free, self.free, 2 * self.reads])
         means = [
-            before[..., 0:1] + raw[..., 0:1],
-            before[..., 1:2] + 4 * raw[..., 1:2],
-            base + scale * raw[..., 5 : 5 + k],
+            before[..., 0:1] + structure[..., 0:1],
+            before[..., 1:2] + 4 * structure[..., 1:2],
+            base + scale * raw[..., 1 : 1 + k],
         ]
         deviations = [
-            0.05 + ops.softplus(raw[..., 2:3] - 1),
-            0.05 + ops.softplus(raw[..., 3:4] - 1),
-            0.15 + ops.softplus(3 * raw[..., 5 + k : 5 + 2 * k]),
+            0.05 + ops.softplus(4 * structure[..., 2:3] - 2),
+            0.05 + ops.softplus(4 * structure[..., 3:4] - 2),
+            0.1 + ops.softplus(3 * raw[..., 1 + k : 1 + 2 * k] + 1),
         ]
-        return means, deviations, ops.log_softmax(raw[..., 5 + 2 * k :]), raw[..., 4]
+        return means, deviations, ops.log_softmax(values), raw[..., 0]
 
     def objects_read(self, notes, q, whole, place, tick):
         """Objects for the next tuple `[b, s, r]`: those read, the last moved as there; the last."""
@@ -294,15 +303,21 @@ class SparseVAE(Autoencoder):
 
     def anywhere(self, h):
         """Evenly spread over the objects."""
-        places = np.linspace(0, OBJECTS - 1, self.free, dtype="float32")
+        places = np.linspace(0, OBJECTS - 1, self.free, dtype="float32").round()
         return ops.zeros_like(h[..., :1]) + places
 
-    def spread(self, last):
-        """Evenly around the last object of the same kind."""
-        return last + np.linspace(-8, 8, self.free, dtype="float32")
+    def near(self, last, place):
+        """Whole steps around the last object of the same kind; ticks only go on."""
+        steps = np.arange(self.free, dtype="float32")
+        back = np.where(place == 0, 0, self.free // 2).astype("float32")
+        return last + steps - back[:, None]
 
-    def sample(self, count, seed=0):
-        """Index tuples of new pieces: a list of `[m, 3]`."""
+    def sample(self, count, seed=0, rounded=False):
+        """Index tuples of new pieces: a list of `[m, 3]`.
+
+        With `rounded`, a tuple is the mean of one of the k, chosen by value and rounded, as a
+        sparse hyperlayer's tuples are at inference; else drawn from it.
+        """
         seeds = keras.random.SeedGenerator(seed)
         z = keras.random.normal((count, self.latent), seed=seeds)
         x = np.full((count, self.steps, 3), -1, "int32")
@@ -323,7 +338,9 @@ class SparseVAE(Autoencoder):
                     )[:, 0]
                     for given in (means, deviations)
                 )
-                drawn = np.asarray(likelihood.sample(mean, deviation, self.size[c], seeds))
+                drawn = np.asarray(
+                    likelihood.sample(mean, (not rounded) * deviation, self.size[c], seeds)
+                )
                 x[open_ones, step, c] = drawn[open_ones]
         return [piece[piece[:, 0] >= 0] for piece in x]
 

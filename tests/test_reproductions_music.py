@@ -367,9 +367,9 @@ def test_the_classifier_tells_what_can_be_told():
         np.stack([np.sort(rng.integers(0, 60, 15)), *rng.integers(1, 100, (3, 15))], axis=1)
         for _ in range(40)
     ]
-    assert music_measures.detectable(real, noise) > 0.9
-    assert 0.25 < music_measures.detectable(real, more) < 0.75
-    assert music_measures.detectable(real, [notes[:0] for notes in real]) > 0.9
+    assert music_measures.detectable(real, noise, trees=20) > 0.9
+    assert 0.25 < music_measures.detectable(real, more, trees=20) < 0.75
+    assert music_measures.detectable(real, [notes[:0] for notes in real], trees=20) > 0.9
     with pytest.raises(ValueError, match="at least 5 real and made pieces. Received: 40 and 3"):
         music_measures.detectable(real, noise[:3])
 
