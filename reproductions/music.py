@@ -18,9 +18,9 @@ as many held-out pieces: `overlap`, the mean area that histograms of pitch class
 lengths and onsets share, each of which follows; `kl`, their mean divergence, in nats;
 `detectable`, the accuracy of random forests that tell them from real ones by about 150 numbers a
 piece, of which 0.5 is best; `rules`, the share that keeps all rules of generated tunes. `latent` is
-what z tells of a piece, in nats. `rounded` says that a tuple was not drawn from a Gaussian, but is its
-mean, rounded, as a sparse hyperlayer's tuples are at inference: no longer the distribution that
-`nats` is of.
+what z tells of a piece, in nats. `rounded` says that a tuple was not drawn from a Gaussian, but is
+its mean, rounded, as a sparse hyperlayer's tuples are at inference: no longer what `nats` is
+of.
 
 Nobody has listened to them: `detectable` stands where the draft has human judgement.
 """

@@ -123,9 +123,10 @@ class SparseVAE(Autoencoder):
     .. math:: \sum_k \mathrm{softmax}(v)_k \prod_c P(x_c \mid \mu_{kc}, \sigma_{kc}),
 
     times that of there being one at all. The note's and the predicate's columns of μ, relative to
-    the last tuple's and given its predicate alone, are shared by the k. The object's column is, for `free` of them, anywhere; for
-    as many, relative to the last object of the same place in a note; and for two a read, relative
-    to the object that was read there, and to the last one moved as the music moved there.
+    the last tuple's and given its predicate alone, are shared by the k. The object's column is, for
+    `free` of them, anywhere; for as many, relative to the last object of the same place in a note;
+    and for two a read, relative to the object that was read there, and to the last one moved as the
+    music moved there. A value depends on the object where its tuple is.
 
     Args:
         most: Integer, notes of a piece at most.
