@@ -16,6 +16,7 @@ from reproductions.tunes import OBJECTS, PREDICATES
 
 END, UNSEEN = 0, 1
 HYPER_UNITS, EMBEDDING = 24, 8
+ORDERS = 3, 5, 7, 9, 13
 
 
 class Vocabulary:
@@ -158,7 +159,7 @@ class Counted(PieceNetwork):
 class NGramModel(Counted):
     """An n-gram model of tokens; its order is the best of `orders` on validation pieces."""
 
-    def __init__(self, vocabulary, most, train, valid, orders=(3, 5, 7, 9, 13), **kwargs):
+    def __init__(self, vocabulary, most, train, valid, orders=ORDERS, **kwargs):
         super().__init__(most, **kwargs)
         self.vocabulary = vocabulary
         sequences = self.sequences(train)

