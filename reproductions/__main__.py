@@ -21,11 +21,18 @@ HELPERS = {
     "graph_pictures",
     "harness",
     "images",
+    "index_likelihood",
+    "midi_ld",
     "mixture_density",
+    "music_language",
+    "music_measures",
+    "music_models",
+    "music_ngram",
     "node_data",
     "records",
     "report",
     "texts",
+    "tunes",
 }
 PARTS = ("_networks", "_pictures", "_steps")  # of a task that needs more than one file
 
