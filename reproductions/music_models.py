@@ -1,7 +1,8 @@
 """The music task's models by name, of equal size."""
 
 from reproductions import music_language as language
-from reproductions import music_networks as networks
+from reproductions.music_dense_networks import DenseVAE
+from reproductions.music_sparse_networks import SparseVAE
 
 LARGE = 128
 
@@ -19,14 +20,14 @@ def network(model, config, data):
     latent = dict(latent=config["latent"], free_nats=config["free_nats"])
     sizes = dict(embedding=config["embedding"], hidden=config["hidden"], **latent)
     if model == "sparse_vae":
-        return networks.SparseVAE(most, **sizes, dropout=config["dropout"], name=model)
+        return SparseVAE(most, **sizes, dropout=config["dropout"], name=model)
     if model == "dense_vae_large":
-        return networks.DenseVAE(most, LARGE, **latent, name=model)
+        return DenseVAE(most, LARGE, **latent, name=model)
     widths = config["embedding"], config["hidden"], config["latent"]
-    wanted = networks.SparseVAE.parameters(most, *widths)
+    wanted = SparseVAE.parameters(most, *widths)
     if model == "dense_vae":
-        hidden = nearest(lambda n: networks.DenseVAE.parameters(most, n, config["latent"]), wanted)
-        return networks.DenseVAE(most, hidden, **latent, name=model)
+        hidden = nearest(lambda n: DenseVAE.parameters(most, n, config["latent"]), wanted)
+        return DenseVAE(most, hidden, **latent, name=model)
     vocabulary = language.Vocabulary(data.whole_train[0])
 
     def count(units):

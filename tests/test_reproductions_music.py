@@ -17,12 +17,13 @@ from reproductions import (
     music_language,
     music_measures,
     music_models,
-    music_networks,
     tunes,
 )
 from reproductions.__main__ import main
 from reproductions.data import DataError
+from reproductions.music_dense_networks import DenseVAE
 from reproductions.music_ngram import NGram
+from reproductions.music_sparse_networks import SparseVAE
 
 SPLITS = dict(train=60, valid=10, test=10)
 SIZES = dict(most=22, batch=4, steps=2, hidden=16, embedding=8, latent=4, free_nats=0.1)
@@ -285,7 +286,7 @@ def test_models_learn_and_are_of_equal_size(model, phrases):
     keras.utils.set_random_seed(0)
     config = CONFIG | dict(hidden=48, embedding=16)
     network = music_models.network(model, config, phrases)
-    wanted = music_networks.SparseVAE.parameters(22, 16, 48, 4)
+    wanted = SparseVAE.parameters(22, 16, 48, 4)
     if model == "sparse_vae":
         assert network.count_params() - 1 == wanted  # one is the KL's weight
     elif model != "dense_vae":  # whose width is a few units
@@ -308,8 +309,8 @@ def test_models_learn_and_are_of_equal_size(model, phrases):
 
 
 def test_a_dense_tensor_ends_where_the_index_space_grows():
-    dense = music_networks.DenseVAE.parameters(500, 128, objects=2048)
-    sparse = music_networks.SparseVAE.parameters(500, 24, 96, objects=2048)
+    dense = DenseVAE.parameters(500, 128, objects=2048)
+    sparse = SparseVAE.parameters(500, 24, 96, objects=2048)
     assert f"{dense / 1e9:.2f} billion weights, {12 * dense / 1e9:.1f} GB" in music.__doc__
     assert f"{sparse / 1e6:.2f} million" in " ".join(music.__doc__.split())
 
