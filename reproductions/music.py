@@ -7,8 +7,8 @@ index space; `dense_vae` holds it as a tensor, of which `dense_vae_large` is the
 parameters as a hidden width of 128 takes; `lstm`, `hyper_lstm` and `ngram` are language models of
 the same numbers, note after note. Models have the same number of trainable parameters, within 5 %
 (`dense_vae`, a hidden unit of which is 17 % of them, within 8 %), but for `dense_vae_large`,
-`ngram` and `real`. `real` gives training pieces in place of samples: the
-limit of what samples can reach.
+`ngram` and `real`. `real` gives training pieces in place of samples: the limit of what samples can
+reach.
 
 `nats` is −log p of a held-out piece, a note, the end of the piece included: exact for the language
 models, for autoencoders the importance-weighted bound by 32 draws, which is not below it. All are
@@ -16,12 +16,11 @@ probabilities of the same discrete pieces, so they compare. The other metrics ar
 temperature 1. `valid`: the share that, as it was drawn, is RDF, has the vocabulary's shapes (SHACL)
 and plays as MIDI. `repaired`: the same once what is no note is left out. After that repair, against
 as many held-out pieces: `overlap`, the mean area that histograms of pitch classes, intervals,
-lengths and onsets share, each of which follows; `kl`, their mean divergence, in nats;
-`detectable`, the accuracy of random forests that tell them from real ones by about 150 numbers a
-piece, of which 0.5 is best; `rules`, the share that keeps all rules of generated tunes. `latent` is
-what z tells of a piece, in nats. `rounded` says that a tuple was not drawn from a Gaussian, but is
-its mean, rounded, as a sparse hyperlayer's tuples are at inference: no longer what `nats` is
-of.
+lengths and onsets share, each of which follows; `kl`, their mean divergence, in nats; `detectable`,
+the accuracy of random forests that tell them from real ones by about 150 numbers a piece, of which
+0.5 is best; `rules`, the share that keeps all rules of generated tunes. `latent` is what z tells of
+a piece, in nats. `rounded` says that a tuple was not drawn from a Gaussian, but is its mean,
+rounded, as a sparse hyperlayer's tuples are at inference: no longer what `nats` is of.
 
 Weights of `dense_vae` are in proportion to the index space, which ends it soon: for 500 notes and
 2,048 ticks a width of 128 is 1.05 billion weights, 12.6 GB with Adam's moments, where `sparse_vae`
@@ -155,7 +154,7 @@ def draw(network, data, config, path):
     rows = {"real": data.splits["test"][:DRAWN], network.name: pieces[:DRAWN]}
     music_pictures.piano_rolls(rows, path)
     playing = [one for one in drawn if tunes.playable(one)][:DRAWN]
-    if not playing:
+    if not playing or (network.name == "real" and not data.by_rules):  # a set is not copied
         return
     graph = tunes.to_graph(playing[0])
     midi = midi_ld.midi_bytes(midi_ld.from_graph(graph))
