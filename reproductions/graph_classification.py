@@ -203,7 +203,7 @@ def _colours(data, divided, config, seed):
                 found = LogisticRegression(C=strength, max_iter=1000)
                 found.fit(seen[train], data.labels[train])
                 both = np.concatenate([valid, test])
-                scores = found.predict_log_proba(seen[both])
+                scores = np.log(np.maximum(found.predict_proba(seen[both]), 1e-12))
                 curve.append(_curve_point(scores, data.labels[both], len(valid)))
     return curves
 
