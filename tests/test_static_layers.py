@@ -470,3 +470,14 @@ def test_only_a_built_model_can_be_frozen(model):
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_coordinate_kernels_do_not_blow_up_positive_inputs():
+    x = np.maximum(np.random.default_rng(0).normal(size=(2, 9, 9, 16)), 0).astype("float32")
+    ratios = []
+    for seed in range(6):
+        keras.utils.set_random_seed(seed)
+        generator = layers.CoordinateGenerator((7, 7, 16, 16), 4, 60)
+        y = np.array(layers.HyperConv2D(16, 7, generator, padding="same")(x))
+        ratios.append(np.mean(y**2) / np.mean(x**2))
+    assert 0.01 < np.median(ratios) < 4, ratios

@@ -55,13 +55,14 @@ class CoordinateGenerator(Generator):
     def build(self, input_shape):
         super().build(input_shape)
         h = self.hidden_dim
-        # Wide enough for the first layer to bend, and a kernel's variance of about 2 / fan_in.
+        # Wide enough for the first layer to bend. The output is small: neighbouring weights are
+        # alike, so that sums over them grow with their number, not with its root.
         self._add("coordinate_kernel", (4, h), 2.0)
         self._add("embedding_kernel", (self.embedding_dim, h), self.embedding_dim**-0.5)
         self._add("input_bias", (h,), 1.0)
         self._add("hidden_kernel", (h, h), 2.0 * h**-0.5)
         self._add("hidden_bias", (h,), 0.0)
-        self._add("output_kernel", (h,), 2.0 * h**-0.5)
+        self._add("output_kernel", (h,), 0.2 * h**-0.5)
         self._add("output_bias", (), 0.0)
 
     def _add(self, name, shape, stddev):
