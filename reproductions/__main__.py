@@ -29,6 +29,7 @@ HELPERS = {
     "music_models",
     "music_ngram",
     "node_data",
+    "normals",
     "records",
     "report",
     "texts",

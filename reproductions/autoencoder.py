@@ -141,18 +141,20 @@ def evaluate(network, x, y, config, seed=13):
 def log_weights(network, x, draws, seed):
     """log p(x, z) / q(z | x), [n, draws], for codes z drawn from q (Burda et al. 2016)."""
     from reproductions import autoencoder_networks as networks
+    from reproductions import normals
 
     rng, found = np.random.default_rng(seed), []
     decode = network.decoder.predict_on_batch
     for start in range(0, len(x), 250):
         images = x[start : start + 250]
-        mean, deviation = (np.array(t) for t in network.code(images))
+        mean, log_deviation = (np.array(t) for t in network.code(images))
         terms = []
         for _ in range(draws):
             noise = rng.standard_normal(mean.shape).astype("float32")
-            z = mean + deviation * noise
-            prior = np.sum(noise**2 - z**2 + 2 * np.log(deviation), axis=-1) / 2
-            terms.append(prior - np.array(networks.cross_entropy(images, decode(z))))
+            z = mean + np.exp(log_deviation) * noise
+            prior = normals.normal_nats(z, 0.0, np.zeros_like(z))
+            ratio = normals.normal_nats(z, mean, log_deviation) - prior
+            terms.append(np.array(ratio - networks.cross_entropy(images, decode(z))))
         found.append(np.stack(terms, axis=1))
     return np.concatenate(found)
 

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from hyperkeras.layers import AffineSource, DenseSource, SparseHyperlayer
+from reproductions import normals
 
 ops = keras.ops
 
@@ -26,26 +27,17 @@ class Autoencoder(keras.Model):
         self.built = True
 
     def call(self, images, training=False):
-        mean, deviation = self.code(images, training)
         if not self.variational:
-            return self.decoder(mean, training=training)
-        self.add_loss(ops.mean(divergence(mean, deviation)))
+            return self.decoder(self.encoder(images, training=training), training=training)
+        mean, log_deviation = self.code(images, training)
+        self.add_loss(ops.mean(ops.sum(normals.kl_to_normal(mean, log_deviation), axis=-1)))
         noise = keras.random.normal(ops.shape(mean), seed=self.seeds) if training else 0.0
-        return self.decoder(mean + deviation * noise, training=training)
+        return self.decoder(mean + ops.exp(log_deviation) * noise, training=training)
 
     def code(self, images, training=False):
-        """Mean and standard deviation of the code, [b, latent] each."""
-        numbers = self.encoder(images, training=training)
-        if not self.variational:
-            return numbers, ops.zeros_like(numbers)
-        mean, raw = ops.split(numbers, 2, axis=-1)
-        return mean, ops.exp(ops.clip(raw, -8.0, 8.0) / 2)
-
-
-def divergence(mean, deviation):
-    """KL(N(mean, deviation²) ‖ N(0, 1)) in nats, [b]."""
-    terms = ops.square(mean) + ops.square(deviation) - 1 - 2 * ops.log(deviation)
-    return ops.sum(terms, axis=-1) / 2
+        """Mean and log of the standard deviation of a variational model's code, [b, latent]."""
+        mean, raw = ops.split(self.encoder(images, training=training), 2, axis=-1)
+        return mean, ops.clip(raw, -8.0, 8.0) / 2
 
 
 def cross_entropy(images, logits):

@@ -9,7 +9,6 @@ be far below the smallest float, and its gradient is then the one that moves μ.
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
 FAR = 1e4  # in standard deviations, beyond every edge
@@ -62,16 +61,3 @@ def sample(mean, deviation, size, seed=None):
     """Integers drawn from the distribution of `log_mass`."""
     drawn = mean + deviation * keras.random.normal(ops.shape(mean), seed=seed)
     return ops.cast(ops.clip(ops.round(drawn), 0, size - 1), "int32")
-
-
-def normal_nats(z, mean, log_deviation):
-    """−log of a diagonal Gaussian's density, summed over the last axis."""
-    scaled = (z - mean) * ops.exp(-log_deviation)
-    terms = 0.5 * ops.square(scaled) + log_deviation + 0.5 * np.log(2 * np.pi)
-    return ops.sum(terms, axis=-1)
-
-
-def kl_to_normal(mean, log_deviation):
-    """KL of a diagonal Gaussian to the standard normal, each dimension by itself."""
-    square = ops.square(mean) + ops.exp(2 * log_deviation)
-    return 0.5 * (square - 1) - log_deviation

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from reproductions import index_likelihood as likelihood
+from reproductions import normals
 
 SMALL = keras.initializers.VarianceScaling(0.1, seed=0)
 
@@ -54,7 +54,7 @@ class Autoencoder(PieceNetwork):
         mean, log_deviation = self.encode(x)
         noise = keras.random.normal(ops.shape(mean), seed=self.seeds)
         nats = self.decode(x, mean + noise * ops.exp(log_deviation))
-        kl = likelihood.kl_to_normal(mean, log_deviation)
+        kl = normals.kl_to_normal(mean, log_deviation)
         # Free bits: a dimension that tells less than this, on average, is not made to tell less.
         free = ops.sum(ops.maximum(ops.mean(kl, axis=0), self.free_nats))
         bound = nats + ops.sum(kl, axis=-1)
@@ -68,8 +68,8 @@ class Autoencoder(PieceNetwork):
             mean, log_deviation = self.encode(x)
             noise = keras.random.normal(ops.shape(mean), seed=self.seeds)
             z = mean + noise * ops.exp(log_deviation)
-            prior = likelihood.normal_nats(z, 0.0, ops.zeros_like(z))
-            return likelihood.normal_nats(z, mean, log_deviation) - prior - self.decode(x, z)
+            prior = normals.normal_nats(z, 0.0, ops.zeros_like(z))
+            return normals.normal_nats(z, mean, log_deviation) - prior - self.decode(x, z)
 
         found = []
         for at in range(0, len(x), batch):
@@ -83,7 +83,7 @@ class Autoencoder(PieceNetwork):
     def latent_nats(self, x):
         """KL of the posterior to the prior, mean over pieces: what z tells of a piece."""
         parts = [x[at : at + 100] for at in range(0, len(x), 100)]
-        kl = [np.asarray(likelihood.kl_to_normal(*self.encode(part))) for part in parts]
+        kl = [np.asarray(normals.kl_to_normal(*self.encode(part))) for part in parts]
         return float(np.concatenate(kl).sum(axis=-1).mean())
 
 

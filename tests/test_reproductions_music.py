@@ -17,6 +17,7 @@ from reproductions import (
     music_language,
     music_measures,
     music_models,
+    normals,
     tunes,
 )
 from reproductions.__main__ import main
@@ -233,12 +234,12 @@ def test_gradients_of_masses_are_those_of_finite_differences():
 
 def test_the_kl_to_a_normal():
     mean, log_deviation = np.float32([0.0, 1.0, -2.0]), np.float32([0.0, 0.5, -1.0])
-    found = np.asarray(index_likelihood.kl_to_normal(mean, log_deviation))
+    found = np.asarray(normals.kl_to_normal(mean, log_deviation))
     rng = np.random.default_rng(0)
     z = mean + np.exp(log_deviation) * rng.normal(size=(200_000, 3))
     exact = norm.logpdf(z, mean, np.exp(log_deviation)) - norm.logpdf(z)
     np.testing.assert_allclose(found, exact.mean(axis=0), atol=0.02)
-    nats = np.asarray(index_likelihood.normal_nats(np.float32(z[:9]), mean, log_deviation))
+    nats = np.asarray(normals.normal_nats(np.float32(z[:9]), mean, log_deviation))
     np.testing.assert_allclose(
         nats, -norm.logpdf(z[:9], mean, np.exp(log_deviation)).sum(axis=1), rtol=1e-5
     )
