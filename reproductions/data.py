@@ -29,6 +29,21 @@ class DataError(RuntimeError):
     """Data that is missing or unreadable; the message says what to do."""
 
 
+def find(pattern, data_dir, *folders, embedded):
+    """The first file of this name in the folder, or in one of the folders in it.
+
+    `embedded` is the task's data set that needs no files.
+    """
+    folder = Path(data_dir or ".").expanduser()
+    found = [path for one in ("", *folders) for path in sorted((folder / one).glob(pattern))]
+    if not found:
+        raise DataError(
+            f"{pattern} was not found in {folder}, nor in its {', '.join(folders)}; name its "
+            f"folder with --data-dir DIR. The data `{embedded}` needs no files."
+        )
+    return found[0]
+
+
 def digits(scale=2):
     """scikit-learn's 1797 digits of 8×8, pixels repeated: {split: ([n, 8s, 8s, 1], labels [n])}."""
     try:
@@ -142,20 +157,14 @@ def cifar10_jpeg(data_dir=None):
 
     Members are named `train/CLASS/NUMBER.jpg` and `test/CLASS/NUMBER.jpg`.
     """
-    folder = Path(data_dir or ".").expanduser()
-    found = sorted([*folder.glob("cifar10_jpeg*.tar.xz"), *folder.glob("*/cifar10_jpeg*.tar.xz")])
-    if not found:
-        raise DataError(
-            f"No cifar10_jpeg*.tar.xz was found in {folder}; name its folder with --data-dir DIR. "
-            "The data `digits` needs no files."
-        )
+    path = find("cifar10_jpeg*.tar.xz", data_dir, "cifar10", embedded="digits")
     try:
         from PIL import Image
     except ImportError:
         raise DataError("The data `cifar10_jpeg` needs Pillow: pip install pillow") from None
     images, labels = {"train": [], "test": []}, {"train": [], "test": []}
     try:
-        with tarfile.open(found[0]) as file:
+        with tarfile.open(path) as file:
             for member in file:
                 if not member.name.endswith(".jpg"):
                     continue
@@ -168,7 +177,7 @@ def cifar10_jpeg(data_dir=None):
             for split in ("train", "test")
         )
     except (OSError, EOFError, KeyError, ValueError, tarfile.TarError, lzma.LZMAError) as error:
-        raise DataError(f"{found[0]} is not a readable set of JPEG images: {error}") from error
+        raise DataError(f"{path} is not a readable set of JPEG images: {error}") from error
     return _cifar_splits(whole, test)
 
 

@@ -8,11 +8,10 @@ once.
 import io
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
-from reproductions.data import DataError
+from reproductions.data import DataError, find
 
 SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)  # of CSL's ten classes
 CSL_NODES, CSL_COPIES = 41, 15
@@ -82,24 +81,12 @@ def one_hot(labels):
     return np.eye(len(names), dtype="float32")[index]
 
 
-def find(name, data_dir, *folders):
-    """The file `name` in the folder, or in one of the folders in it where such files may lie."""
-    folder = Path(data_dir or ".").expanduser()
-    for place in (folder, *(folder / one for one in folders)):
-        if (place / name).is_file():
-            return place / name
-    raise DataError(
-        f"{name} was not found in {folder}, nor in its {', '.join(folders)}; name its folder with "
-        "--data-dir DIR."
-    )
-
-
 # The TU Dortmund text format
 
 
 def tu(name, data_dir):
     """A set of the TU Dortmund collection from `NAME.zip`: node labels are the features."""
-    path = find(f"{name}.zip", data_dir, "tu", "graphs/tu")
+    path = find(f"{name}.zip", data_dir, "tu", "graphs/tu", embedded="csl")
     try:
         with zipfile.ZipFile(path) as file:
             members = {one.rsplit("/", 1)[-1]: one for one in file.namelist()}
@@ -151,7 +138,7 @@ def sr25(data_dir, identities=None):
     """
     import networkx as nx
 
-    path = find("sr251256.g6", data_dir, "iso", "graphs/iso")
+    path = find("sr251256.g6", data_dir, "iso", "graphs/iso", embedded="csl")
     try:
         graphs = [nx.from_graph6_bytes(line) for line in path.read_bytes().split()]
         graphs = [graph for graph in graphs if _is_strongly_regular(graph)]
@@ -185,7 +172,7 @@ def _csl_graphs():
 def _read_csl(data_dir):
     import networkx as nx
 
-    path = find("csl.npz", data_dir, "iso", "graphs/iso")
+    path = find("csl.npz", data_dir, "iso", "graphs/iso", embedded="csl")
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             edges, labels, nodes = file["edges"], file["labels"], int(file["num_nodes"])

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from reproductions.data import DataError
-from reproductions.graph_data import READING, both_ways, find
+from reproductions.data import DataError, find
+from reproductions.graph_data import READING, both_ways
 
 
 class Nodes:
@@ -45,7 +45,7 @@ def planetoid(name, config, data_dir):
     """Cora or Citeseer with the public split of Yang et al. (2016)."""
     from scipy import sparse
 
-    path = find(f"{name}.npz", data_dir, "planetoid", "graphs/planetoid")
+    path = find(f"{name}.npz", data_dir, "planetoid", "graphs/planetoid", embedded="blocks")
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             parts = tuple(file[f"x_{part}"] for part in ("data", "indices", "indptr"))

@@ -7,20 +7,17 @@ import gzip
 import re
 import zlib
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
-from reproductions.data import DataError
-
-NO_FILES = "The data `python` needs no files."
+from reproductions.data import DataError, find
 
 
 def penn_treebank(data_dir=None):
     """Characters of the Penn Treebank in Mikolov's files, blanks again for underscores."""
     splits = {}
     for split in ("train", "valid", "test"):
-        path = _find(f"ptb.char.{split}.txt.gz", data_dir, "ptb")
+        path = find(f"ptb.char.{split}.txt.gz", data_dir, "ptb", embedded="python")
         text = _read(path)
         if "_" not in text or re.search(r"\S\S", text):
             raise DataError(
@@ -32,12 +29,12 @@ def penn_treebank(data_dir=None):
 
 def text8(data_dir=None):
     """The file text8, or what there is of its beginning, in parts of 90, 5 and 5 %."""
-    return _cut(_read(_find("text8*", data_dir, "text")))
+    return _cut(_read(find("text8*", data_dir, "text", embedded="python")))
 
 
 def tinyshakespeare(data_dir=None):
     """A million characters of Shakespeare, in parts of 90, 5 and 5 %."""
-    return _cut(_read(_find("tinyshakespeare.txt", data_dir, "text")))
+    return _cut(_read(find("tinyshakespeare.txt", data_dir, "text", embedded="python")))
 
 
 def python_documentation():
@@ -60,17 +57,6 @@ def python_documentation():
             if text:
                 paragraphs.setdefault(" ".join(text.split()), text)
     return _cut("\n\n".join(paragraphs.values()))
-
-
-def _find(pattern, data_dir, subfolder):
-    folder = Path(data_dir or ".").expanduser()
-    found = sorted([*folder.glob(pattern), *folder.glob(f"{subfolder}/{pattern}")])
-    if not found:
-        raise DataError(
-            f"No {pattern} was found in {folder} or its folder {subfolder}; name the folder that "
-            f"has it with --data-dir DIR. {NO_FILES}"
-        )
-    return found[0]
 
 
 def _read(path):

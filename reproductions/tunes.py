@@ -10,16 +10,14 @@ import json
 import tarfile
 import zlib
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from reproductions import midi_ld
-from reproductions.data import DataError
+from reproductions.data import DataError, find
 
 PREDICATES = ("tick", "note", "duration", "velocity")
 OBJECTS = 128  # of each predicate: ticks, pitches, durations and velocities
-NO_FILES = "The data `generated` needs no files."
 
 MODES = {"major": (0, 2, 4, 5, 7, 9, 11), "dorian": (0, 2, 3, 5, 7, 9, 10)}
 # A bar's length in sixteenths, its beats, and the durations that fill a bar, and the last one.
@@ -114,7 +112,7 @@ def generated(config):
 
 def nottingham(data_dir=None):
     """Phrases of four bars of the melodies, split by tune in parts of 80, 10 and 10 %."""
-    path = _find("nottingham*.tar.gz", data_dir)
+    path = find("nottingham*.tar.gz", data_dir, "music", embedded="generated")
     tunes = []
     try:
         with tarfile.open(path) as file:
@@ -157,7 +155,7 @@ def chorales(data_dir=None):
 
     The data hold a pitch for each sixteenth, so that a repeated note is one long note.
     """
-    path = _find("Jsb16thSeparated.json", data_dir)
+    path = find("Jsb16thSeparated.json", data_dir, "music", embedded="generated")
     try:
         found = json.loads(path.read_text())
         splits = {
@@ -199,17 +197,6 @@ def _cut(notes, whole, length):
         phrase[:, 2] = np.minimum(phrase[:, 2], length - phrase[:, 0])
         found.append(phrase[np.lexsort((phrase[:, 1], phrase[:, 0]))])
     return found
-
-
-def _find(pattern, data_dir):
-    folder = Path(data_dir or ".").expanduser()
-    found = sorted([*folder.glob(pattern), *folder.glob(f"music/{pattern}")])
-    if not found:
-        raise DataError(
-            f"No {pattern} was found in {folder} or its folder music; name the folder that has it "
-            f"with --data-dir DIR. {NO_FILES}"
-        )
-    return found[0]
 
 
 def triples(notes):
