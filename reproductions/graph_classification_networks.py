@@ -9,25 +9,30 @@ from hyperkeras.layers import SparseGraphConv, SparseGraphTransform
 DEPTH, DROPOUT, HIDDEN = 4, 0.5, 16
 NEIGHBOURS, GLOBAL_NEIGHBOURS = 4, 1
 SAMPLES = dict(sigma_scale=1e-3, global_samples=2, local_samples=2, region=4)
+CHOSEN = dict(neighbours=NEIGHBOURS, global_neighbours=GLOBAL_NEIGHBOURS) | SAMPLES
+MOVED = dict(hidden_units=HIDDEN) | SAMPLES
 
 
 class Rewired(layers.Layer):
     """A dense layer of the node's features, and of what it reads through moved edges."""
 
-    def __init__(self, units):
+    def __init__(self, units, **settings):
         super().__init__()
-        self.transform = SparseGraphTransform(hidden_units=HIDDEN, output="nodes", **SAMPLES)
+        self.transform = SparseGraphTransform(output="nodes", **settings)
         self.dense = layers.Dense(units)
 
-    def call(self, x, edges, node_graph, training=False):
+    def call(self, x, edges, node_graph=None, training=False):
         moved = self.transform(x, edges, node_graph=node_graph, training=training)
         return self.dense(ops.concatenate([x, moved], axis=-1))
 
 
-def graph_layer(model, units):
+def graph_layer(model, units, chosen, moved):
+    """The model's layer; `chosen` and `moved` are what the two sparse ones are built with."""
     if model == "sparse_adaptive":
-        return SparseGraphConv(units, NEIGHBOURS, GLOBAL_NEIGHBOURS, **SAMPLES)
-    return dict(mlp=layers.Dense, gcn=GCNConv, gin=GINConv, sparse_transform=Rewired)[model](units)
+        return SparseGraphConv(units, **chosen)
+    if model == "sparse_transform":
+        return Rewired(units, **moved)
+    return dict(mlp=layers.Dense, gcn=GCNConv, gin=GINConv)[model](units)
 
 
 def norm(model):
@@ -65,7 +70,7 @@ class GraphNetwork(keras.Model):
         count = range(1, 512)
         w = min(count, key=lambda w: abs(parameters(model, features, classes, w) - size))
         self.model = model
-        self.convolutions = [graph_layer(model, w) for _ in range(DEPTH)]
+        self.convolutions = [graph_layer(model, w, CHOSEN, MOVED) for _ in range(DEPTH)]
         self.norms = [norm(model) for _ in range(DEPTH)]
         self.dropout = layers.Dropout(DROPOUT)
         self.head = layers.Dense(classes)

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from baselines.graph_networks import GCNConv, GINConv, gather_sum, gcn_weights
-from hyperkeras.layers import SparseGraphConv, SparseGraphTransform
+from baselines.graph_networks import gather_sum, gcn_weights
+from reproductions.graph_classification_networks import graph_layer
 
-NEIGHBOURS = 4
-SIGMA_SCALE = 1e-4  # positions of projected words lie close together
+MOVED = dict(sigma_scale=1e-4)  # positions of projected words lie close together
+CHOSEN = dict(neighbours=4) | MOVED
 
 
 class Words(layers.Layer):
@@ -34,25 +34,6 @@ class Words(layers.Layer):
         return ops.segment_sum(read, self.rows, num_segments=self.shape[0])
 
 
-class Rewired(layers.Layer):
-    """A dense layer of the node's features, and of what it reads through moved edges."""
-
-    def __init__(self, units):
-        super().__init__()
-        self.transform = SparseGraphTransform(output="nodes", sigma_scale=SIGMA_SCALE)
-        self.dense = layers.Dense(units)
-
-    def call(self, x, edges, training=False):
-        moved = self.transform(x, edges, training=training)
-        return self.dense(ops.concatenate([x, moved], axis=-1))
-
-
-def graph_layer(model, units):
-    if model == "sparse_adaptive":
-        return SparseGraphConv(units, NEIGHBOURS, sigma_scale=SIGMA_SCALE)
-    return dict(mlp=layers.Dense, gcn=GCNConv, gin=GINConv, sparse_transform=Rewired)[model](units)
-
-
 class NodeNetwork(keras.Model):
     """Maps indices of nodes of the graph that `data` holds to class scores."""
 
@@ -65,9 +46,9 @@ class NodeNetwork(keras.Model):
         self.bias = self.add_weight(name="bias", shape=(hidden,), initializer="zeros")
         # What is but a projection and a product with a matrix has the projection already.
         plain = model in ("mlp", "gcn")
-        self.first = None if plain else graph_layer(model, hidden)
+        self.first = None if plain else graph_layer(model, hidden, CHOSEN, MOVED)
         self.dropout = layers.Dropout(config["dropout"])
-        self.second = graph_layer(model, data.classes)
+        self.second = graph_layer(model, data.classes, CHOSEN, MOVED)
         self(np.zeros(1, "int32"))
 
     def call(self, nodes, training=False, soft=False):
