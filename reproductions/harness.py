@@ -272,7 +272,8 @@ def train(task, one, network, data, checkpoint, advance):
         trained = []
 
         def keep(epoch, logs, trained=trained):
-            trained.extend(variable.numpy() for variable in network.trainable_variables)
+            if network.optimizer.use_ema:  # in whose place `fit` leaves the averages
+                trained.extend(variable.numpy() for variable in network.trainable_variables)
 
         history = network.fit(
             data.train(one["seed"], epoch),
@@ -290,7 +291,7 @@ def train(task, one, network, data, checkpoint, advance):
             best = [variable.numpy() for variable in network.variables]
         if one["seed"] == 0 and hasattr(task, "trace"):
             progress["traces"].append(task.trace(network, data, config))
-        if network.optimizer.use_ema:  # `fit` left the averages
+        if network.optimizer.use_ema:
             for variable, value in zip(network.trainable_variables, trained, strict=True):
                 variable.assign(value)
         progress["epoch"] += 1
