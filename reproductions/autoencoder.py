@@ -7,7 +7,8 @@ layer reads it from the image where the image's pose says, another lays it into 
 where the code says; each is an affine map of tuples. `dense` has as many parameters, and as many
 weights (what pixels and code are multiplied by, in the column `weights`), within 1 %. The models
 `_vae` are variational. `sparse_free` takes the draft at its word: sparse layers in the place of the
-outer dense ones, each tuple moved by itself; `dense_few` has as many weights as it.
+outer dense ones, each tuple moved by itself; `dense_few` has as many weights as it. On digits
+neither is of use: `dense_few` draws nearly the same mean image for all.
 
 `nats` is the cross-entropy of an image given its reconstruction; of a variational one it is the
 negative evidence bound, of pixels drawn as 0 or 1, and `nats_64` a closer bound on the likelihood
