@@ -252,6 +252,6 @@ def draw(network, data, config, path, traces):
 
 
 def plot(records, path):
-    from reproductions import attention_pictures as pictures
+    from reproductions import error_pictures
 
-    pictures.curves(records, path)
+    error_pictures.errors(records, path)

@@ -1,7 +1,5 @@
 """Pictures of the attention task."""
 
-import statistics
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
@@ -39,29 +37,3 @@ def _show(axes, image, looks):
     axes.imshow(image[:, :, 0], cmap="gray_r", vmin=0, vmax=1)
     for corners in () if looks is None else looks:
         axes.add_patch(Polygon(corners[:, ::-1], fill=False, color=RED, linewidth=0.8))
-
-
-def curves(records, path):
-    """Validation error against images seen, and test error against parameters."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    groups = {}
-    for run in records:
-        groups.setdefault((run["model"], run["data"], str(run["config"])), []).append(run)
-    for i, ((model, *_), runs) in enumerate(groups.items()):
-        config, style = runs[0]["config"], dict(color=f"C{i % 10}", label=model)
-        lines = [run["metrics"]["valid"]["curve"] for run in runs]
-        errors = [1 - statistics.fmean(values) for values in zip(*lines, strict=True)]
-        seen = [(n + 1) * config["steps"] * config["batch"] for n in range(len(errors))]
-        left.plot(seen, errors, linestyle="-" if i < 10 else "--", **style)
-        for run in runs:
-            right.plot(
-                run["parameters"]["trainable"],
-                1 - run["metrics"]["test"]["accuracy"],
-                marker="o" if i < 10 else "s",
-                **style,
-            )
-    left.set(yscale="log", xlabel="training images seen", ylabel="validation error")
-    right.set(yscale="log", xlabel="parameters", ylabel="test error")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    figure.savefig(path, dpi=100)

@@ -55,8 +55,8 @@ PRESETS = {
     | dict(epochs=16, steps=100, train=4000, valid=200, test=400)
     | dict(samples=400, checked=200, draws=32),
     "full": BASE
-    | dict(data="nottingham", seeds=1, most=48, hidden=160, embedding=32, dropout=0.1)
-    | dict(epochs=25, steps=200, orders=[3, 5, 7], train=None, valid=400, test=600)
+    | dict(data="nottingham", seeds=1, most=48, hidden=160, embedding=32, dropout=0.3)
+    | dict(epochs=8, steps=200, orders=[3, 5, 7], train=None, valid=400, test=600)
     | dict(samples=600, checked=300, draws=32),
 }
 RATES = {"lstm": 1e-2, "hyper_lstm": 1e-2}

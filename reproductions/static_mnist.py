@@ -134,3 +134,9 @@ def draw(network, data, config, path):
     axes.set(title=f"{network.name}: {word}", xlabel="output channel", ylabel="input channel")
     axes.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=80)
+
+
+def plot(records, path):
+    from reproductions import error_pictures
+
+    error_pictures.errors(records, path)
