@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 
 
-def clutter(rng, images, labels, count, canvas, distractors, crop):
+def clutter(rng, images, labels, count, canvas, distractors, crop, augment=None):
     """Digits among pieces of other digits, after DeepMind's generator for Mnih et al. (2014).
 
     `distractors` pieces of `crop` × `crop` pixels, each from a uniform place of a random digit, are
     added at uniform places and capped at 1; then one digit is added, wholly inside, and the sum
-    clipped to [0, 1]. Returns `(x [count, canvas, canvas, 1], y [count])`.
+    clipped to [0, 1]. `augment(rng, digits)` changes that one, not the pieces. Returns `(x [count,
+    canvas, canvas, 1], y [count])`.
     """
     x = np.zeros((count, canvas, canvas, 1), "float32")
     row = np.arange(count)[:, None, None]
@@ -32,15 +33,19 @@ def clutter(rng, images, labels, count, canvas, distractors, crop):
         x[window(crop, canvas)] += source[window(crop, images.shape[1])]
     np.minimum(x, 1.0, out=x)
     chosen = rng.integers(0, len(images), count)
-    x[window(images.shape[1], canvas)] += images[chosen]
+    digits = images[chosen] if augment is None else augment(rng, images[chosen])
+    x[window(images.shape[1], canvas)] += digits
     return np.clip(x, 0.0, 1.0, out=x), labels[chosen]
 
 
 class Cluttered:
-    """Cluttered pictures of the `splits`' digits, each split from its own digits alone."""
+    """Cluttered pictures of the `splits`' digits, each split from its own digits alone.
 
-    def __init__(self, splits, batch, steps, valid_count, test_count, **generator):
-        self.splits, self.batch, self.steps = splits, batch, steps
+    Digits to train with are changed by `augment(rng, digits)`.
+    """
+
+    def __init__(self, splits, batch, steps, valid_count, test_count, augment=None, **generator):
+        self.splits, self.batch, self.steps, self.augment = splits, batch, steps, augment
         self.valid_count, self.test_count, self.generator = valid_count, test_count, generator
 
     def train(self, seed, epoch):
@@ -48,9 +53,10 @@ class Cluttered:
         import tensorflow as tf
 
         def batches():
-            rng = np.random.default_rng([0, seed, epoch])
+            rng, generator = np.random.default_rng([0, seed, epoch]), dict(self.generator)
+            generator["augment"] = self.augment
             for _ in range(self.steps):
-                yield clutter(rng, *self.splits["train"], self.batch, **self.generator)
+                yield clutter(rng, *self.splits["train"], self.batch, **generator)
 
         canvas = self.generator["canvas"]
         images = tf.TensorSpec((self.batch, canvas, canvas, 1), tf.float32)
@@ -102,6 +108,24 @@ def stretched(rng, images, count):
         )
         images = (low + high) / 2
     return images.astype("float32")
+
+
+def skewed(rng, images, most):
+    """Images turned, sheared, and made larger or smaller along each axis, around their centre.
+
+    Each of the four numbers that an affine map has beside its shift is moved by up to `most`.
+    """
+    import keras
+
+    n, height, width, _ = images.shape
+    a, b, c, d = rng.uniform(-most, most, (4, n)) + np.array([[1], [0], [0], [1]])
+    x, y = (width - 1) / 2, (height - 1) / 2
+    # Where each pixel comes from, column and row: the centre stays.
+    maps = np.stack([a, b, x - a * x - b * y, c, d, y - c * x - d * y, 0 * a, 0 * a], axis=1)
+    found = keras.ops.image.affine_transform(
+        images, maps.astype("float32"), data_format="channels_last"
+    )
+    return np.array(found)
 
 
 class Images:

@@ -13,7 +13,7 @@ def network(model, config, data):
     if model == "real":
         return language.Real(data.splits["train"], most, name=model)
     if model == "ngram":
-        x, _ = data.whole_train
+        x = data.moved_train
         orders = tuple(config.get("orders", language.ORDERS))
         vocabulary = language.Vocabulary(x)
         return language.NGramModel(vocabulary, most, x, data.valid[0], orders, name=model)

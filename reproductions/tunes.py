@@ -275,16 +275,25 @@ def midi_of(notes, resolution=480):
     return midi_ld.from_graph(to_graph(triples(notes), resolution))
 
 
+def moved(x, semitones):
+    """Index tuples `[b, m, 3]` of pieces, transposed."""
+    x, pitches = x.copy(), x[..., 1] == PREDICATES.index("note")
+    x[..., 2] += np.where(pitches, np.reshape(semitones, (-1, 1)), 0).astype("int32")
+    return x
+
+
 class Phrases:
     """Batches of pieces: x are index tuples `[b, 4 most, 3]`, −1 after the end; y is each's notes.
 
     Args:
         splits: {"train" | "valid" | "test": pieces}; those of more than `most` notes are left out.
-        config: `most`, `batch`, `steps`, and how many of each split at most.
+        config: `most`, `batch`, `steps`, how many of each split at most, and by how many semitones
+            pieces to train with are moved at most, `transpose`.
     """
 
     def __init__(self, splits, config):
         self.most, self.batch, self.steps = config["most"], config["batch"], config["steps"]
+        self.transpose = config.get("transpose", 0)
         self.splits = {}
         for split, pieces in splits.items():
             kept = [one for one in pieces if len(one) <= self.most]
@@ -309,7 +318,24 @@ class Phrases:
         rng, (x, y) = np.random.default_rng([7, seed, epoch]), self.whole_train
         for _ in range(self.steps):
             chosen = rng.integers(len(x), size=self.batch)
-            yield x[chosen], y[chosen]
+            low, high = self.room[:, chosen]
+            yield moved(x[chosen], rng.integers(low, high + 1)), y[chosen]
+
+    @cached_property
+    def room(self):
+        """How far each training piece may be moved down and up, `[2, b]`: to no pitch unheard."""
+        pitches = [notes[:, 1] for notes in self.splits["train"]]
+        lowest, highest = (np.array([f(p) for p in pitches]) for f in (np.min, np.max))
+        low = np.maximum(-self.transpose, lowest.min() - lowest)
+        return np.stack([low, np.minimum(self.transpose, highest.max() - highest)])
+
+    @cached_property
+    def moved_train(self):
+        """The training pieces in all places that `train` may move them to."""
+        (x, _), (low, high) = self.whole_train, self.room
+        steps = range(-self.transpose, self.transpose + 1)
+        inside = [(low <= step) & (step <= high) for step in steps]
+        return np.concatenate([moved(x[i], step) for i, step in zip(inside, steps, strict=True)])
 
     @cached_property
     def valid(self):

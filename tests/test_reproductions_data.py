@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from reproductions import data
-from reproductions.images import Cluttered, Images, clutter, shifted, stretched
+from reproductions.images import Cluttered, Images, clutter, shifted, skewed, stretched
 
 GENERATOR = dict(canvas=20, distractors=3, crop=4)
 
@@ -159,6 +159,40 @@ def test_stretching_puts_in_means_of_neighbours():
     assert set(np.unique(rows)) <= {0, 0.5, 1} and set(np.unique(columns)) <= {0, 5, 10}
     assert len(np.unique(y[:, 0, 0, 0])) > 3  # places differ from image to image
     np.testing.assert_array_equal(stretched(np.random.default_rng(0), x, 0), x)
+
+
+def test_skewing_is_an_affine_map_around_the_centre():
+    rows, columns = np.indices((9, 11), dtype="float32") + 1
+    x = np.stack([rows, columns], axis=-1)[None].repeat(200, axis=0)
+    np.testing.assert_array_equal(skewed(np.random.default_rng(0), x, 0.0), x)
+    y = skewed(np.random.default_rng(0), x, 0.2)
+    np.testing.assert_allclose(y[:, 4, 5], x[:, 4, 5], rtol=1e-5)
+    inner = y[:, 3:6, 4:7]  # which nothing from outside reaches
+    slopes = np.stack([np.diff(inner, axis=axis)[:, 0, 0] for axis in (1, 2)], axis=1)
+    for axis in (1, 2):  # the same from pixel to pixel
+        steps = np.diff(inner, axis=axis)
+        np.testing.assert_allclose(steps, steps[:, :1, :1] + 0 * steps, atol=1e-4)
+    moved = slopes - np.eye(2)
+    assert np.abs(moved).max() <= 0.2 + 1e-4 and np.abs(moved).max(0).min() > 0.18
+    assert np.abs(np.corrcoef(moved.reshape(200, 4).T) - np.eye(4)).max() < 0.3
+
+
+def test_only_the_digit_is_changed_and_only_in_training():
+    images, labels = numbered(5)
+    plain, gone = (
+        clutter(np.random.default_rng(0), images, labels, 9, **GENERATOR, augment=augment)
+        for augment in (None, lambda rng, digits: 0 * digits)
+    )
+    np.testing.assert_array_equal(plain[1], gone[1])
+    changed = (plain[0] != gone[0]).sum((1, 2, 3))
+    assert (changed > 20).all() and (changed <= 36).all()  # of 6 × 6, some were at 1 before
+    sets = [
+        Cluttered(dict.fromkeys(("train", "valid", "test"), (images, labels)), 4, 1, 5, 5, **kwargs)
+        for kwargs in (GENERATOR, GENERATOR | dict(augment=lambda rng, digits: 0 * digits))
+    ]
+    np.testing.assert_array_equal(sets[0].test[0], sets[1].test[0])
+    batches = [next(iter(one.train(0, 0)))[0].numpy() for one in sets]
+    assert (batches[0] > batches[1]).any() and (batches[0] >= batches[1]).all()
 
 
 def test_images_come_in_a_new_order_each_epoch_and_scaled():

@@ -146,6 +146,25 @@ def test_unusable_data_are_told(tmp_path):
 # Pieces as index tuples, graphs and files
 
 
+def test_pieces_to_train_with_are_transposed_to_pitches_that_there_are():
+    still = tunes.Phrases(tunes.generated(SPLITS), CONFIG)
+    pieces = tunes.Phrases(tunes.generated(SPLITS), CONFIG | dict(transpose=3))
+    ((x, y), *_), ((x0, y0), *_) = list(pieces.train(0, 0)), list(still.train(0, 0))
+    np.testing.assert_array_equal(y, y0)
+    pitch = x[..., 1] == 1
+    np.testing.assert_array_equal(x[~pitch], x0[~pitch])
+    steps = [np.unique(row[at]) for row, at in zip(x[..., 2] - x0[..., 2], pitch, strict=True)]
+    assert {len(one) for one in steps} == {1} and len(np.unique(steps)) > 2
+    assert np.abs(steps).max() <= 3
+    whole, _ = still.whole_train
+    heard = whole[whole[..., 1] == 1][:, 2]
+    every = pieces.moved_train
+    notes = every[every[..., 1] == 1][:, 2]
+    assert notes.min() == heard.min() and notes.max() == heard.max()
+    assert 4 * len(whole) < len(every) < 7 * len(whole)
+    np.testing.assert_array_equal(still.moved_train, whole)
+
+
 def test_notes_triples_graphs_and_files_agree():
     notes = tunes.tune(np.random.default_rng(1))
     found, whole = tunes.repaired(np.random.default_rng(0).permutation(tunes.triples(notes)))
