@@ -67,8 +67,10 @@ def localisation_net(shape, count, side, pool, placement):
     """
     images = keras.Input(shape)
     small = layers.AveragePooling2D(pool)(images)
-    x = layers.Conv2D(8, 5, padding="same", activation="relu")(small)
-    features = layers.Conv2D(16, 5, padding="same", activation="relu")(x)  # [b, rows, columns, 16]
+    features = small  # [b, rows, columns, 16]
+    for size, dilation in ((5, 1), (3, 1), (3, 2)):
+        x = layers.Conv2D(16, size, padding="same", dilation_rate=dilation, use_bias=False)
+        features = _normalised(x(features))
     scores = layers.Conv2D(1, 1, kernel_initializer="zeros")(features)
     blurred = layers.AveragePooling2D(5, 1, padding="same")(small)
     scores = layers.Add()([scores, layers.Rescaling(BRIGHTNESS)(blurred)])

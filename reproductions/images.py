@@ -9,13 +9,12 @@ from functools import cached_property
 import numpy as np
 
 
-def clutter(rng, images, labels, count, canvas, distractors, crop, augment=None):
+def clutter(rng, images, labels, count, canvas, distractors, crop):
     """Digits among pieces of other digits, after DeepMind's generator for Mnih et al. (2014).
 
     `distractors` pieces of `crop` × `crop` pixels, each from a uniform place of a random digit, are
     added at uniform places and capped at 1; then one digit is added, wholly inside, and the sum
-    clipped to [0, 1]. `augment(rng, digits)` changes that one, not the pieces. Returns `(x [count,
-    canvas, canvas, 1], y [count])`.
+    clipped to [0, 1]. Returns `(x [count, canvas, canvas, 1], y [count])`.
     """
     x = np.zeros((count, canvas, canvas, 1), "float32")
     row = np.arange(count)[:, None, None]
@@ -33,15 +32,15 @@ def clutter(rng, images, labels, count, canvas, distractors, crop, augment=None)
         x[window(crop, canvas)] += source[window(crop, images.shape[1])]
     np.minimum(x, 1.0, out=x)
     chosen = rng.integers(0, len(images), count)
-    digits = images[chosen] if augment is None else augment(rng, images[chosen])
-    x[window(images.shape[1], canvas)] += digits
+    x[window(images.shape[1], canvas)] += images[chosen]
     return np.clip(x, 0.0, 1.0, out=x), labels[chosen]
 
 
 class Cluttered:
     """Cluttered pictures of the `splits`' digits, each split from its own digits alone.
 
-    Digits to train with are changed by `augment(rng, digits)`.
+    With `augment(rng, digits)`, a batch to train with is made of changed digits, pieces and all:
+    were they left as they are, a network would find digits by what changing does to strokes.
     """
 
     def __init__(self, splits, batch, steps, valid_count, test_count, augment=None, **generator):
@@ -53,16 +52,23 @@ class Cluttered:
         import tensorflow as tf
 
         def batches():
-            rng, generator = np.random.default_rng([0, seed, epoch]), dict(self.generator)
-            generator["augment"] = self.augment
+            rng = np.random.default_rng([0, seed, epoch])
             for _ in range(self.steps):
-                yield clutter(rng, *self.splits["train"], self.batch, **generator)
+                yield clutter(rng, *self.digits(rng), self.batch, **self.generator)
 
         canvas = self.generator["canvas"]
         images = tf.TensorSpec((self.batch, canvas, canvas, 1), tf.float32)
         labels = tf.TensorSpec((self.batch,), tf.int32)
         made = tf.data.Dataset.from_generator(batches, output_signature=(images, labels))
         return made.prefetch(4)
+
+    def digits(self, rng):
+        """What a batch is made of: all digits, or some that are changed."""
+        images, labels = self.splits["train"]
+        if self.augment is None:
+            return images, labels
+        chosen = rng.integers(0, len(images), 2 * self.batch)
+        return self.augment(rng, images[chosen]), labels[chosen]
 
     @cached_property
     def valid(self):

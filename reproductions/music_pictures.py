@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 COLUMNS = 4
 
@@ -27,19 +28,27 @@ def piano_rolls(rows, path):
 
 
 def comparison(records, models, path):
-    """How the models' samples do: validity, overlap and the classifier, a bar a model."""
+    """How the models' samples do: validity, overlap and the classifier, a bar a model and data."""
     names = {"valid": "parse and play", "overlap": "overlap", "detectable": "told from real"}
     figure = Figure(figsize=(9, 3), layout="constrained")
-    for axes, (metric, title) in zip(figure.subplots(1, len(names)), names.items(), strict=True):
-        for place, model in enumerate(models):
-            found = [r["metrics"]["test"].get(metric) for r in records if r["model"] == model]
-            found = [value for value in found if value is not None]
-            if found:
-                axes.barh(place, np.mean(found), color="tab:blue")
-                axes.plot(found, [place] * len(found), "k.", markersize=4)
+    panels, sets = figure.subplots(1, len(names)), sorted({r["data"] for r in records})
+    height = 0.8 / len(sets)
+    for axes, (metric, title) in zip(panels, names.items(), strict=True):
+        for i, data in enumerate(sets):
+            for place, model in enumerate(models):
+                found = [r for r in records if (r["model"], r["data"]) == (model, data)]
+                found = [r["metrics"]["test"].get(metric) for r in found]
+                found = [value for value in found if value is not None]
+                if found:
+                    at = place + (i - (len(sets) - 1) / 2) * height
+                    axes.barh(at, np.mean(found), height, color=f"C{i}")
+                    axes.plot(found, [at] * len(found), "k.", markersize=4)
         axes.set(title=title, xlim=(0, 1), yticks=range(len(models)))
         axes.set_yticklabels(models if axes.get_subplotspec().is_first_col() else ())
         axes.invert_yaxis()
+    if len(sets) > 1:
+        bars = [Patch(color=f"C{i}", label=data) for i, data in enumerate(sets)]
+        figure.legend(handles=bars, loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=90)
 
 
