@@ -69,8 +69,9 @@ def localisation_net(shape, count, side, pool, placement):
     small = layers.AveragePooling2D(pool)(images)
     features = small  # [b, rows, columns, 16]
     for size, dilation in ((5, 1), (3, 1), (3, 2)):
-        x = layers.Conv2D(16, size, padding="same", dilation_rate=dilation, use_bias=False)
-        features = _normalised(x(features))
+        # Not normalised: what is seen decides where to look, and must be the same at inference.
+        x = layers.Conv2D(16, size, padding="same", dilation_rate=dilation, activation="relu")
+        features = x(features)
     scores = layers.Conv2D(1, 1, kernel_initializer="zeros")(features)
     blurred = layers.AveragePooling2D(5, 1, padding="same")(small)
     scores = layers.Add()([scores, layers.Rescaling(BRIGHTNESS)(blurred)])

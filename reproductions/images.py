@@ -39,8 +39,9 @@ def clutter(rng, images, labels, count, canvas, distractors, crop):
 class Cluttered:
     """Cluttered pictures of the `splits`' digits, each split from its own digits alone.
 
-    With `augment(rng, digits)`, a batch to train with is made of changed digits, pieces and all:
-    were they left as they are, a network would find digits by what changing does to strokes.
+    With `augment(rng, digits)`, a batch to train with is made of digits of which it changes half,
+    pieces and all: were the pieces left as they are, a network would find digits by what changing
+    does to strokes, and were all changed, it would never see the strokes of tests.
     """
 
     def __init__(self, splits, batch, steps, valid_count, test_count, augment=None, **generator):
@@ -63,12 +64,14 @@ class Cluttered:
         return made.prefetch(4)
 
     def digits(self, rng):
-        """What a batch is made of: all digits, or some that are changed."""
+        """What a batch is made of: all digits, or some, of which half are changed."""
         images, labels = self.splits["train"]
         if self.augment is None:
             return images, labels
-        chosen = rng.integers(0, len(images), 2 * self.batch)
-        return self.augment(rng, images[chosen]), labels[chosen]
+        chosen = rng.integers(0, len(images), 4 * self.batch)
+        digits, half = images[chosen], 2 * self.batch
+        digits[:half] = self.augment(rng, digits[:half])
+        return digits, labels[chosen]
 
     @cached_property
     def valid(self):
