@@ -15,7 +15,7 @@ clutter of 6×6 instead of 8 of 8×8, pieces of 9×9, canvases of 60×60 and 128
 weights are set into networks for that size (for the embedded digits 4×4 instead of 5×5, 6×6, 40×40
 and 80×80). "–" stands where a network takes one size alone.
 
-In `full` digits to train with, and the pieces cut from them, are skewed a little.
+In `full` half of the digits to train with, and the pieces cut from them, are skewed a little.
 """
 
 import numpy as np
