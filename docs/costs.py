@@ -35,6 +35,10 @@ NAMES = {
         "`HyperLSTM`, {units} units, {size} steps",
         "its cell in `keras.layers.RNN`",
     ),
+    "hyper_rnn_forms": (
+        "`HyperRNN`, {units} units, {size} steps, scaled rows",
+        "the same, `form=\"full\"`",
+    ),
     "quicksort": ("`Quicksort` of {size} elements", "the same by sparse products"),
     "per_sample_mlp": ("`Hypernetwork`, an MLP, weights for each sample", "one set of weights"),
     "per_sample_conv": ("convolution with a kernel a sample", "`vectorized_map`"),
@@ -78,6 +82,22 @@ def measured(*models):
             ratio, other = "", f"{other}: not run"
         rows.append([ours, other, " / ".join(times), " / ".join(memory), ratio])
     return table(["layer", "beside", "ms a step", "peak MB", "time"], rows, words=2)
+
+
+def memory_a_step():
+    """How much each further step of a sequence takes, from the shortest and the longest."""
+    found = records("hyper_lstm_length")
+    config, steps = found[0]["config"], [one["config"]["size"] for one in found]
+    ours, other = (
+        _number((found[-1]["metrics"]["test"][key] - found[0]["metrics"]["test"][key]) / more)
+        for key in ("mb", "other_mb")
+        for more in [steps[-1] - steps[0]]
+    )
+    return Markdown(
+        f"Between {steps[0]} and {steps[-1]} steps of {config['batch']} sequences each further step "
+        f"takes {ours} MB in `HyperLSTM`, {other} MB in `keras.layers.LSTM`: memory grows with the "
+        "length."
+    )
 
 
 def device():
