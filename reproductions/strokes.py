@@ -6,6 +6,9 @@ over its points, mean over drawings; offsets are in units of their standard devi
 Lower is better, and densities make it negative. Words of the test occur in no other split.
 Drawings have no end of their own: a network draws about as many points as a real one has.
 
+On words, validation of seed 0, 0.03 was the best learning rate of 0.01, 0.02 and 0.03 for
+`layer_norm_lstm` and for `hyper_lstm`, whose small network did better with 16 units than with 32.
+
 A picture shows real drawings beside a network's own; a HyperLSTM leaves a page, an `.html` file
 beside its record, which draws them while four bars show how its weights change at each point.
 """
@@ -21,16 +24,16 @@ DATA = {
 }
 # `valid`, `test`: how many words are drawn, or stored drawings taken at most.
 BASE = dict(mixtures=20, dropout=0.05, clip=5.0, scaling=0.1)
-SMALL = BASE | dict(data="words", pad=36, hyper_units=32, embedding_dim=4, learning_rate=1e-2)
+SMALL = BASE | dict(data="words", pad=36, hyper_units=16, embedding_dim=4, learning_rate=3e-2)
 PRESETS = {
     "smoke": SMALL | dict(seeds=1, epochs=2, steps=2, batch=8, valid=20, test=20, pad=112),
-    "quick": SMALL | dict(seeds=3, epochs=8, steps=150, batch=32, valid=400, test=1000),
+    "quick": SMALL | dict(seeds=3, epochs=24, steps=150, batch=32, valid=400, test=1000),
     "full": BASE
     | dict(
         data="kanji",
         pad=16,
         seeds=1,
-        epochs=100,
+        epochs=32,
         steps=160,
         batch=64,
         valid=1000,
@@ -42,7 +45,7 @@ PRESETS = {
 }
 # Units of the large network, which make the parameter counts of a preset's models equal.
 UNITS = {
-    32: dict(lstm=123, layer_norm_lstm=122, hyper_lstm=100, layer_norm_hyper_lstm=99),
+    16: dict(lstm=123, layer_norm_lstm=122, hyper_lstm=110, layer_norm_hyper_lstm=109),
     48: dict(lstm=232, layer_norm_lstm=231, hyper_lstm=200, layer_norm_hyper_lstm=199),
 }
 IAM = dict(metric="nats", source="the paper, IAM handwriting, validation", notes=(1,))
