@@ -232,7 +232,7 @@ def test_a_run_leaves_records_pictures_and_a_page(tmp_path):
     for path in folder.glob("*.json"):
         record = json.loads(path.read_text())
         assert record["status"] == "finished" and np.isfinite(record["metrics"]["test"]["nats"])
-        assert record["parameters"]["generated"] == (record["model"] == "hyper_lstm") * 1200
+        assert record["parameters"]["generated"] == (record["model"] == "hyper_lstm") * 12 * 110
     assert {path.name for path in folder.glob("*.html")} == {"hyper_lstm-words-seed0.html"}
     assert len(list(folder.glob("*.png"))) == 2 + 1
     page = (folder / "hyper_lstm-words-seed0.html").read_text()
