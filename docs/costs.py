@@ -37,7 +37,7 @@ NAMES = {
     ),
     "hyper_rnn_forms": (
         "`HyperRNN`, {units} units, {size} steps, scaled rows",
-        "the same, `form=\"full\"`",
+        'the same, `form="full"`',
     ),
     "quicksort": ("`Quicksort` of {size} elements", "the same by sparse products"),
     "per_sample_mlp": ("`Hypernetwork`, an MLP, weights for each sample", "one set of weights"),
@@ -94,8 +94,8 @@ def memory_a_step():
         for more in [steps[-1] - steps[0]]
     )
     return Markdown(
-        f"Between {steps[0]} and {steps[-1]} steps of {config['batch']} sequences each further step "
-        f"takes {ours} MB in `HyperLSTM`, {other} MB in `keras.layers.LSTM`: memory grows with the "
+        f"Between {steps[0]} and {steps[-1]} steps of {config['batch']} sequences each further "
+        f"step takes {ours} MB in `HyperLSTM`, {other} MB in `keras.layers.LSTM`: memory grows with the "
         "length."
     )
 
