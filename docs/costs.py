@@ -87,16 +87,17 @@ def measured(*models):
 def memory_a_step():
     """How much each further step of a sequence takes, from the shortest and the longest."""
     found = records("hyper_lstm_length")
-    config, steps = found[0]["config"], [one["config"]["size"] for one in found]
-    ours, other = (
-        _number((found[-1]["metrics"]["test"][key] - found[0]["metrics"]["test"][key]) / more)
-        for key in ("mb", "other_mb")
-        for more in [steps[-1] - steps[0]]
-    )
+    first, last = found[0], found[-1]
+    config, steps = first["config"], [one["config"]["size"] for one in (first, last)]
+
+    def slope(key):
+        gained = last["metrics"]["test"][key] - first["metrics"]["test"][key]
+        return _number(gained / (steps[1] - steps[0]))
+
     return Markdown(
-        f"Between {steps[0]} and {steps[-1]} steps of {config['batch']} sequences each further "
-        f"step takes {ours} MB in `HyperLSTM`, {other} MB in `keras.layers.LSTM`: memory grows with the "
-        "length."
+        f"Memory grows with the length: from {steps[0]} to {steps[1]} steps of {config['batch']} "
+        f"sequences, each further step takes {slope('mb')} MB in `HyperLSTM`, "
+        f"{slope('other_mb')} MB in `keras.layers.LSTM`."
     )
 
 

@@ -86,8 +86,8 @@ DEVIATIONS = (
     "named. Here half a million, batches of 64 instead of 128, and training for 38 million "
     "characters.",
     "The learning rate falls to 0 by a cosine, from 0.005, at the paper's sizes from 0.001, where "
-    "the paper names 0.001 alone, and gradients are clipped at 1.0 by the norm of all together. The "
-    "characters are the 50 of Mikolov's files, end of line included.",
+    "the paper names 0.001 alone, and gradients are clipped at 1.0 by the norm of all together. "
+    "The characters are the 50 of Mikolov's files, end of line included.",
 )
 
 
