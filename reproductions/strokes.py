@@ -8,6 +8,8 @@ Drawings have no end of their own: a network draws about as many points as a rea
 
 On words, validation of seed 0, 0.03 was the best learning rate of 0.01, 0.02 and 0.03 for
 `layer_norm_lstm` and for `hyper_lstm`, whose small network did better with 16 units than with 32.
+On kanji, after 4 epochs of 4, `hyper_lstm` stood at -33.7, -42.3, -45.3 and -44.2 nats with 0.005,
+0.01, 0.02 and 0.03; 0.02 is taken for all.
 
 A picture shows real drawings beside a network's own; a HyperLSTM leaves a page, an `.html` file
 beside its record, which draws them while four bars show how its weights change at each point.
@@ -38,7 +40,7 @@ PRESETS = {
         batch=64,
         valid=1000,
         test=1000,
-        learning_rate=5e-3,
+        learning_rate=2e-2,
         hyper_units=48,
         embedding_dim=4,
     ),
