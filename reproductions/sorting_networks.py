@@ -11,6 +11,7 @@ from hyperkeras.layers import Quicksort
 ops = keras.ops
 SCORES = ("row_stochastic", "sinkhorn", "gumbel_sinkhorn")  # an n × n matrix, no keys
 DRAWN = ("quicksort_published", "quicksort_sampled")  # choices; the others take the mean of all
+PIVOTS = {"quicksort_likelihood": "median", "quicksort_random": "random"}
 STEPS = 20  # iterations of Sinkhorn's
 
 
@@ -91,9 +92,10 @@ class Sorter(keras.Model):
         if self.method == "fast_rank":
             ranks = ops.cast(ops.argsort(order) + 1, y_pred.dtype)
             return ops.mean((sorting.fast_rank(y_pred, self.strength) - ranks) ** 2)
-        if self.method == "quicksort_likelihood":
-            keys = ops.take_along_axis(y_pred, order, axis=1)
-            return -ops.mean(hyper.sort_log_likelihood(keys, self.strength)) / self.size
+        if self.method in PIVOTS:
+            keys, pivots = ops.take_along_axis(y_pred, order, axis=1), PIVOTS[self.method]
+            found = hyper.sort_log_likelihood(keys, self.strength, pivots=pivots)
+            return -ops.mean(found) / self.size
         truth = ops.one_hot(order, self.size)  # [b, place, element]
         if self.method == "quicksort_depths":
             elements = self._identities(y_pred)

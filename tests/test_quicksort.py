@@ -167,6 +167,30 @@ def test_the_likelihood_is_that_of_the_right_choices():
     assert np.all(ops.sort_log_likelihood(np.sort(keys, 1), 1e4) > -1e-3)
 
 
+def test_the_likelihood_with_random_pivots_is_the_mean_over_all_runs():
+    keys = rng.normal(size=(2, 5)).astype("float32")
+
+    def of(k):  # over all first pivots, and both parts' own runs
+        if len(k) < 2:
+            return 0.0
+        total = 0.0
+        for p in range(len(k)):
+            below, above = (1 / (1 + np.exp(-2 * s * (k - k[p]))) for s in (-1, 1))
+            own = np.log(below[:p]).sum() + np.log(above[p + 1 :]).sum()
+            total += own + of(k[:p]) + of(k[p + 1 :])
+        return total / len(k)
+
+    expected = [of(k) for k in keys.astype("float64")]
+    found = ops.sort_log_likelihood(keys, 2.0, pivots="random")
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    padded = np.concatenate([keys, np.full((2, 3), np.inf, "float32")], axis=1)
+    found = ops.sort_log_likelihood(padded, 2.0, np.array([5, 4]), "random")
+    np.testing.assert_allclose(found, [expected[0], of(keys[1, :4].astype("float64"))], rtol=1e-4)
+    np.testing.assert_array_equal(ops.sort_log_likelihood(keys[:, :1], pivots="random"), 0)
+    with pytest.raises(ValueError, match="`pivots` must be 'median' or 'random'.*'first'"):
+        ops.sort_log_likelihood(keys, pivots="first")
+
+
 # The layer
 
 

@@ -96,7 +96,7 @@ def test_what_learns_from_keys_sorts_other_sizes():
 
 
 def test_the_full_setting_has_the_slides_three_digits_and_a_longer_run():
-    configs = harness.configurations(sorting, "quicksort", "full", "mnist")
+    configs = harness.configurations(sorting, "quicksort_random", "full", "mnist")
     trained = [(one["size"], one["digits"], one["epochs"]) for one in configs]
     assert trained == [(5, 4, 5), (4, 3, 5), (5, 4, 40)]
     assert {one["digits"] for one in sorting.configurations("sinkhorn", "full", "mnist")} == {4}
@@ -114,7 +114,7 @@ def test_only_training_digits_move():
 def test_quicksort_learns_an_order():
     """Numbers of one digit, from a few steps."""
     keras.utils.set_random_seed(0)
-    for model in ("quicksort", "quicksort_sampled", "quicksort_likelihood"):
+    for model in ("quicksort", "quicksort_sampled", "quicksort_likelihood", "quicksort_random"):
         network, numbers, config = built(model, digits=1, steps=40, batch=20, learning_rate=5e-3)
         before = sorting.evaluate(network, *numbers.test, config)["elementwise"]
         network.fit(numbers.train(0, 0), steps_per_epoch=40, shuffle=False, verbose=0)

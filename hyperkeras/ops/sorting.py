@@ -187,7 +187,7 @@ def moved_places(choices, bounds):
     return start + ops.where(choices, lower + ups, downs)
 
 
-def sort_log_likelihood(keys, certainty=10.0, lengths=None):
+def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median"):
     r"""The log-probability that quicksort makes the right choices alone.
 
     .. math:: \log P = \sum_d \sum_i \log \mathrm{sigmoid}\left(
@@ -196,15 +196,27 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None):
     of keys that stand in their elements' true order, + where element i belongs in the upper half
     of its bucket at depth d. A loss that needs no samples: its gradient is exact.
 
+    With ``pivots="random"`` each pivot is any element of its bucket, and the value is the mean over
+    all of quicksort's runs, where elements i < j meet if one of them is the first pivot among
+    i, …, j:
+
+    .. math:: \mathrm{E} \log P = \sum_{i < j} \frac{2}{j - i + 1} \log \mathrm{sigmoid}\left(
+        \text{certainty} \cdot (k_j - k_i)\right)
+
     Args:
         keys: Float tensor `[b, n]`, the keys of elements in ascending order of what they stand for.
         certainty: Float: how steeply the probability rises around a pivot.
         lengths: Integer tensor `[b]` or None: how many of the n elements each set has.
+        pivots: `"median"`, as :class:`~hyperkeras.layers.Quicksort` has them, or `"random"`.
 
     Returns:
         `[b]`.
     """
     keys = ops.convert_to_tensor(keys)
+    if pivots not in ("median", "random"):
+        raise ValueError(f"`pivots` must be 'median' or 'random'. Received: pivots={pivots!r}")
+    if pivots == "random":
+        return _mean_over_pivots(keys, certainty, lengths)
     n, total = keys.shape[-1], 0.0
     position = ops.arange(n, dtype="int32")
     for depth in range(num_splits(n)):
@@ -214,6 +226,18 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None):
         terms = ops.log_sigmoid(ops.where(position >= start + size // 2, logits, -logits))
         total = total + ops.sum(ops.where(size > 1, terms, 0), axis=-1)
     return total if n > 1 else ops.zeros_like(keys[:, 0])
+
+
+def _mean_over_pivots(keys, certainty, lengths):
+    i = np.arange(keys.shape[-1])
+    meet = np.triu(2 / (np.abs(i[:, None] - i) + 1), k=1)  # how often i and j are compared
+    meet = ops.cast(meet, keys.dtype)
+    if lengths is not None:
+        there = i < ops.convert_to_tensor(lengths)[:, None]
+        keys = ops.where(there, keys, 0)
+        meet = meet * ops.cast(there, keys.dtype)[:, None, :]  # j is the later of the two
+    differences = keys[:, None, :] - keys[:, :, None]
+    return ops.sum(meet * ops.log_sigmoid(certainty * differences), axis=(1, 2))
 
 
 def num_splits(n):
