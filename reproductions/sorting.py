@@ -47,7 +47,7 @@ DATA = {
 SMALL = dict(data="digits", seeds=1, filters=(16, 32), units=32, samples=5, learning_rate=2e-3)
 SMALL |= dict(reach=0, average=0.98, precision="float32")
 # `trained`: pairs of a set's size and a number's digits; the second is for `SLIDES` alone.
-# `long`: the epochs of one more run, for `LONG` alone.
+# `long`: the epochs of one more run, for `LONG` alone. `strengths`: other than `STRENGTH`.
 PRESETS = {
     "smoke": SMALL
     | dict(trained=((3, 2),), epochs=2, steps=2, images=12, batch=4, sets=20, pool=30),
@@ -63,6 +63,7 @@ PRESETS = {
         learning_rate=2e-3,
         epochs=5,
         long=40,
+        strengths={"quicksort_random": 0.3},
         steps=2000,
         images=25,
         batch=25,
@@ -74,8 +75,8 @@ PRESETS = {
     ),
 }
 # Temperature, or for quicksort and networks the steepness; 1 where it is not said.
-STRENGTH = {"quicksort": 2.0, "quicksort_sampled": 2.0, "diffsort": 6.0, "fast_rank": 0.1}
-STRENGTH["quicksort_random"] = 0.3
+STRENGTH = {"quicksort": 2.0, "quicksort_sampled": 2.0, "quicksort_random": 2.0}
+STRENGTH |= {"diffsort": 6.0, "fast_rank": 0.1}
 STRENGTH |= dict.fromkeys(("quicksort_published", "quicksort_depths"), 10.0)
 SLIDES = (
     "quicksort_random",
@@ -122,8 +123,9 @@ DEVIATIONS = (
 
 def configurations(model, preset, data):
     settings = PRESETS[preset]
-    base = {key: value for key, value in settings.items() if key not in ("trained", "long")}
-    base["strength"] = STRENGTH.get(model, 1.0)
+    special = ("trained", "long", "strengths")
+    base = {key: value for key, value in settings.items() if key not in special}
+    base["strength"] = (STRENGTH | settings.get("strengths", {})).get(model, 1.0)
     pairs = settings["trained"] if model in SLIDES else settings["trained"][:1]
     found = [base | dict(size=size, digits=digits) for size, digits in pairs]
     if model in LONG and "long" in settings:
