@@ -96,7 +96,7 @@ def test_what_learns_from_keys_sorts_other_sizes():
 
 
 def test_the_full_setting_has_the_slides_three_digits_and_a_longer_run():
-    configs = harness.configurations(sorting, "quicksort_random", "full", "mnist")
+    configs = harness.configurations(sorting, "quicksort", "full", "mnist")
     trained = [(one["size"], one["digits"], one["epochs"]) for one in configs]
     assert trained == [(5, 4, 5), (4, 3, 5), (5, 4, 40)]
     assert {one["digits"] for one in sorting.configurations("sinkhorn", "full", "mnist")} == {4}
