@@ -19,7 +19,7 @@ same network on sets of other sizes; "–" stands where it takes no other.
 In `full`, `quicksort` and `neural_sort` are trained once more, for eight times as long. On
 validation sets, after 200,000 images in batches of 100, 50 and 25, `quicksort` sorted 63, 68 and
 70 %; twice the rate, inputs of mean 0, steeper choices and Muon did not help. `quicksort_random`
-sorted 57 % after one epoch and 70 % after five with steepness 0.3, 54 and 71 % with 2, which it has.
+sorted 57 % after one epoch and 70 % after five with steepness 0.3, 54 and 71 % with 2, its own.
 """
 
 from functools import cached_property
