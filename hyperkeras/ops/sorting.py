@@ -196,7 +196,7 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median"):
     of keys that stand in their elements' true order, + where element i belongs in the upper half
     of its bucket at depth d. A loss that needs no samples: its gradient is exact.
 
-    With ``pivots="random"`` each pivot is any element of its bucket, and the value is the mean over
+    With `pivots="random"` each pivot is any element of its bucket, and the value is the mean over
     all of quicksort's runs, where elements i < j meet if one of them is the first pivot among
     i, …, j:
 
@@ -207,7 +207,7 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median"):
         keys: Float tensor `[b, n]`, the keys of elements in ascending order of what they stand for.
         certainty: Float: how steeply the probability rises around a pivot.
         lengths: Integer tensor `[b]` or None: how many of the n elements each set has.
-        pivots: `"median"`, as :class:`~hyperkeras.layers.Quicksort` has them, or `"random"`.
+        pivots: "median", as `Quicksort` has them, or "random".
 
     Returns:
         `[b]`.
