@@ -43,6 +43,7 @@ there, so that a second process in the same folder takes other runs, and waits f
 """
 
 import contextlib
+import itertools
 import json
 import math
 import time
@@ -238,6 +239,29 @@ def _fit(task, one, data, path, deterministic, advance, distribute):
     return {"metrics": metrics, "seconds": round(seconds, 1), "parameters": parameters}
 
 
+def prefetched(batches):
+    """`batches` made while the network trains on those before; on TensorFlow through `tf.data`.
+
+    Without tuning, whose thread sleeps for up to a minute: at its end an iterator waits for it, and
+    so would each epoch, in the data set that Keras makes of a generator too.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    if not isinstance(batches, tf.data.Dataset):
+        first = next(batches := iter(batches))
+        kinds = tf.nest.map_structure(lambda x: tf.TensorSpec(np.shape(x), x.dtype), first)
+        batches = tf.data.Dataset.from_generator(
+            lambda rest=batches: itertools.chain([first], rest), output_signature=kinds
+        ).prefetch(4)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
+
+
 def train(task, one, network, data, checkpoint, advance):
     """Fit by epochs and leave the weights in `network` that were best on validation; test those.
 
@@ -276,7 +300,7 @@ def train(task, one, network, data, checkpoint, advance):
                 trained.extend(variable.numpy() for variable in network.trainable_variables)
 
         history = network.fit(
-            data.train(one["seed"], epoch),
+            prefetched(data.train(one["seed"], epoch)),
             steps_per_epoch=steps,
             shuffle=False,
             verbose=0,

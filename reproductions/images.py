@@ -49,19 +49,9 @@ class Cluttered:
         self.valid_count, self.test_count, self.generator = valid_count, test_count, generator
 
     def train(self, seed, epoch):
-        """Batches made by `tf.data` while the network trains on those before."""
-        import tensorflow as tf
-
-        def batches():
-            rng = np.random.default_rng([0, seed, epoch])
-            for _ in range(self.steps):
-                yield clutter(rng, *self.digits(rng), self.batch, **self.generator)
-
-        canvas = self.generator["canvas"]
-        images = tf.TensorSpec((self.batch, canvas, canvas, 1), tf.float32)
-        labels = tf.TensorSpec((self.batch,), tf.int32)
-        made = tf.data.Dataset.from_generator(batches, output_signature=(images, labels))
-        return made.prefetch(4)
+        rng = np.random.default_rng([0, seed, epoch])
+        for _ in range(self.steps):
+            yield clutter(rng, *self.digits(rng), self.batch, **self.generator)
 
     def digits(self, rng):
         """What a batch is made of: all digits, or some, of which half are changed."""

@@ -108,6 +108,21 @@ def test_averaged_weights_are_tested_and_the_others_trained_on(tmp_path):
     assert curve[-1] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of `tf.data` alone")
+def test_batches_are_made_ahead_without_the_tuner_for_which_an_epoch_waits():
+    batches = [((np.full((2, 3), i, "float32"), np.arange(i, i + 2)), i > 1) for i in range(5)]
+    batches = [(x, np.array([y])) for x, y in batches]
+    for made in (
+        harness.prefetched(iter(batches)),
+        harness.prefetched(harness.prefetched(iter(batches))),
+    ):
+        found = list(made.as_numpy_iterator())
+        assert len(found) == 5 and not made.options().autotune.enabled
+        for ((x, i), y), ((x0, i0), y0) in zip(found, batches, strict=True):
+            for array, array0 in ((x, x0), (i, i0), (y, y0)):
+                np.testing.assert_array_equal(array, array0, strict=True)
+
+
 @pytest.mark.parametrize(("epoch", "average"), [(1, None), (3, None), (2, 0.8)])
 def test_resumed_run_equals_an_undisturbed_one(tmp_path, epoch, average):
     task = toy_task()

@@ -70,16 +70,14 @@ def test_cluttered_uses_each_split_alone_and_fixes_its_test_set():
         s: (images[i : i + 3], labels[i : i + 3]) for s, i in dict(train=0, valid=3, test=6).items()
     }
     first, again = (Cluttered(parts, 4, 2, 30, 40, **GENERATOR) for _ in range(2))
-    batches = list(first.train(0, 0).as_numpy_iterator())
+    batches = list(first.train(0, 0))
     assert len(batches) == 2 and {len(y) for _, y in batches} == {4}
     assert set(np.concatenate([y for _, y in batches])) <= {0, 1, 2}
     assert set(first.valid[1]) == {3, 4, 5} and set(first.test[1]) == {6, 7, 8}
     np.testing.assert_array_equal(first.test[0], again.test[0])
     assert first.other_test(canvas=30)[0].shape == (40, 30, 30, 1)
     np.testing.assert_array_equal(first.other_test()[0], first.test[0])
-    same, other, later = (
-        next(iter(again.train(*at)))[0].numpy() for at in ((0, 0), (1, 0), (0, 1))
-    )
+    same, other, later = (next(again.train(*at))[0] for at in ((0, 0), (1, 0), (0, 1)))
     np.testing.assert_array_equal(batches[0][0], same)
     assert (same != other).any() and (same != later).any()
 
@@ -184,9 +182,7 @@ def test_half_of_digits_and_pieces_are_changed_in_training_alone():
         plain, changed = (Cluttered(splits, 200, 1, 5, 5, a, **generator) for a in (None, erase))
         for split in ("valid", "test"):
             np.testing.assert_array_equal(getattr(plain, split)[0], getattr(changed, split)[0])
-        blank = [
-            (next(iter(one.train(0, 0)))[0].numpy().max((1, 2, 3)) == 0) for one in (plain, changed)
-        ]
+        blank = [next(one.train(0, 0))[0].max((1, 2, 3)) == 0 for one in (plain, changed)]
         assert not blank[0].any()
         assert abs(blank[1].mean() - 0.5 ** (1 + distractors)) < 0.12
 
