@@ -59,7 +59,7 @@ OTHERS = {
 }
 QUICK = ("cnn", "spatial_transformer", "ram_6", "glimpse_1x16")
 FULL = tuple(model for model in MODELS if model != "glimpse_1x16")
-SMALL = dict(models=QUICK, data="digits", batch=32)
+SMALL = dict(models=QUICK, data="digits", batch=32, filters=(16, 24, 32, 48), precision="float32")
 PRESETS = {
     "smoke": SMALL | dict(seeds=1, epochs=2, steps=2, batch=8, valid=20, test=20),
     "quick": SMALL | dict(seeds=3, epochs=6, steps=150, valid=1000, test=5000),
@@ -74,6 +74,8 @@ PRESETS = {
         valid=5000,
         test=10000,
         skew=0.15,
+        filters=(32, 48, 48, 48),
+        precision="mixed_bfloat16",
     ),
 }
 # In four epochs of `full` recurrent attention learned alike at 0.001, 0.003 and 0.01.
@@ -81,18 +83,18 @@ LEARNING_RATE = {"cnn": 5e-3, "ram": 2e-3}
 SAMPLING = dict(sigma_scale=0.005)
 # Hidden units, which make the parameter counts of a preset's models equal.
 UNITS = {
-    "digits": dict(cnn=120, spatial_transformer=35, ram_6=99, glimpse_1x16=107),
+    "digits": dict(cnn=120, spatial_transformer=42, ram_6=98, glimpse_1x16=128),
     "mnist": dict(
-        cnn=88,
-        spatial_transformer=53,
-        ram_4=134,
-        ram_6=134,
-        ram_8=134,
-        glimpse_8x12=78,
-        affine_8x12=78,
-        mlp_1x32=84,
-        mlp_8x12=75,
-        lstm_8x12=64,
+        cnn=115,
+        spatial_transformer=51,
+        ram_4=172,
+        ram_6=172,
+        ram_8=172,
+        glimpse_8x12=80,
+        affine_8x12=80,
+        mlp_1x32=96,
+        mlp_8x12=87,
+        lstm_8x12=67,
     ),
 }
 SLIDES = dict(metric="accuracy", source="Bloem's slides", notes=(1, 2))
@@ -163,6 +165,7 @@ def network_of(model, config, canvas):
     from reproductions import attention_networks as networks
 
     shape, units, pool = (canvas, canvas, 1), config["units"], config["pool"]
+    reader = {key: config[key] for key in ("filters", "units", "precision")}
     kind, _, looks = model.partition("_")
     if kind == "cnn":
         from baselines.conv_net import conv_net
@@ -173,12 +176,12 @@ def network_of(model, config, canvas):
         return networks.recurrent_attention(shape, int(looks), patch, num_scales, units)
     if kind == "spatial":
         side, way = 8 * pool, "place" if looks.endswith("place") else "regression"
-        return networks.spatial_transformer(shape, side, units, pool, way)
+        return networks.spatial_transformer(shape, side, reader, pool, way)
     count, side = map(int, looks.split("x"))
     sampling = {key: config[key] for key in SAMPLING}
     source = "affine" if kind == "affine" else "box"
     classifier = kind if kind in ("mlp", "lstm") else "conv"
-    return networks.glimpse_net(shape, count, side, classifier, units, pool, source, **sampling)
+    return networks.glimpse_net(shape, count, side, classifier, reader, pool, source, **sampling)
 
 
 def before_epoch(network, epoch, config):

@@ -13,17 +13,22 @@ from baselines.spatial_transformer import SpatialTransformer
 from hyperkeras.layers import Glimpse
 
 
-def glimpse_net(shape, count, side, classifier, units, pool, source="box", **sampling):
-    """Image [b, h, w, 1] → glimpses [b, count, side, side, 1] → scores [b, 10]."""
+def glimpse_net(shape, count, side, classifier, reader, pool, source="box", **sampling):
+    """Image [b, h, w, 1] → glimpses [b, count, side, side, 1] → scores [b, 10].
+
+    `reader` holds what a classifier takes beside the glimpses.
+    """
     images = keras.Input(shape)
-    localisation = localisation_net(shape, count, side, pool, PLACEMENTS[source])
+    localisation = localisation_net(
+        shape, count, side, pool, PLACEMENTS[source], reader["precision"]
+    )
     glimpse = Glimpse(side, localisation, count, source, name="glimpse", **sampling)
     patches = glimpse(images)
     _pass_on(glimpse.source.head)
-    return keras.Model(images, CLASSIFIERS[classifier](patches, units), name=f"glimpse_{source}")
+    return keras.Model(images, CLASSIFIERS[classifier](patches, **reader), name=f"glimpse_{source}")
 
 
-def spatial_transformer(shape, side, units, pool, localisation):
+def spatial_transformer(shape, side, reader, pool, localisation):
     """Image [b, h, w, 1] → a bilinear crop [b, side, side, 1] → scores [b, 10].
 
     `localisation` "place" is that of `glimpse_net`; "regression" is the paper's way, a conv net
@@ -31,14 +36,14 @@ def spatial_transformer(shape, side, units, pool, localisation):
     """
     images = keras.Input(shape)
     if localisation == "place":
-        network = localisation_net(shape, 1, side, pool, affine_numbers)
+        network = localisation_net(shape, 1, side, pool, affine_numbers, reader["precision"])
         crop = SpatialTransformer(side, network, name="transformer")
         patches = crop(images)
         _pass_on(crop.head)
     else:
         crop = SpatialTransformer(side, regression_net(shape, pool), name="transformer")
         patches = crop(images)
-    return keras.Model(images, conv_classifier(patches[:, None], units))
+    return keras.Model(images, conv_classifier(patches[:, None], **reader))
 
 
 def _pass_on(head):
@@ -56,22 +61,26 @@ def recurrent_attention(shape, glimpses, patch, num_scales, units):
     return network
 
 
-def localisation_net(shape, count, side, pool, placement):
+def localisation_net(shape, count, side, pool, placement, precision):
     """Image [b, h, w, 1] → the numbers that place `count` grids, [b, count * n].
 
     A spatial softmax (Levine et al. 2016, arXiv 1504.00702) of one map gives a place, its mean,
     and the features seen there. The map is the blurred image and what a conv net adds to it, at
     first nothing: the place starts where the image is brightest. Each grid lies at an offset from
     the place; offsets and extents are a constant, which is learned, and what the features add.
-    All lengths are in pixels, so that the same weights serve images of any size.
+    All lengths are in pixels, so that the same weights serve images of any size. Only the
+    convolutions are in `precision`: half of it is too coarse for places.
     """
     images = keras.Input(shape)
     small = layers.AveragePooling2D(pool)(images)
     features = small  # [b, rows, columns, 16]
     for size, dilation in ((5, 1), (3, 1), (3, 2)):
         # Not normalised: what is seen decides where to look, and must be the same at inference.
-        x = layers.Conv2D(16, size, padding="same", dilation_rate=dilation, activation="relu")
+        x = layers.Conv2D(
+            16, size, padding="same", dilation_rate=dilation, activation="relu", dtype=precision
+        )
         features = x(features)
+    features = ops.cast(features, "float32")
     scores = layers.Conv2D(1, 1, kernel_initializer="zeros")(features)
     blurred = layers.AveragePooling2D(5, 1, padding="same")(small)
     scores = layers.Add()([scores, layers.Rescaling(BRIGHTNESS)(blurred)])
@@ -140,46 +149,48 @@ def regression_net(shape, pool):
     return keras.Model(images, layers.Dense(20, activation="relu")(layers.Flatten()(x)))
 
 
-def conv_classifier(patches, units):
+def conv_classifier(patches, filters, units, precision):
     """Glimpses [b, g, s, s, 1] → scores [b, 10]: a conv net for all, joined by a dense layer."""
-    x = layers.Flatten()(conv_features(patches))
-    return layers.Dense(10)(_normalised(layers.Dense(units, use_bias=False)(x)))
+    x = conv_features(patches, filters, precision)
+    return layers.Dense(10)(_dense(x, units, precision))
 
 
-def mlp_classifier(patches, units):
+def mlp_classifier(patches, filters, units, precision):
     """Glimpses [b, g, s, s, 1] → scores [b, 10], by two hidden layers."""
-    x = layers.Flatten()(patches)
-    for _ in range(2):
-        x = _normalised(layers.Dense(units, use_bias=False)(x))
-    return layers.Dense(10)(x)
+    return layers.Dense(10)(_dense(_dense(patches, units, precision), units, precision))
 
 
-def lstm_classifier(patches, units):
+def lstm_classifier(patches, filters, units, precision):
     """Glimpses [b, g, s, s, 1] → scores [b, 10]: the conv net's features, one after the other."""
-    return layers.Dense(10)(layers.LSTM(units)(conv_features(patches)))
+    return layers.Dense(10)(layers.LSTM(units)(conv_features(patches, filters, precision)))
 
 
 CLASSIFIERS = {"conv": conv_classifier, "mlp": mlp_classifier, "lstm": lstm_classifier}
 
 
-def conv_features(patches):
-    """Glimpses [b, g, s, s, 1] → features [b, g, f]: 1024 of one, 48 of each of several."""
+def conv_features(patches, filters, precision):
+    """Glimpses [b, g, s, s, 1] → features [b, g, f]; of several glimpses 48 each.
+
+    Convolutions of 5×5, 3×3, 3×3 and 3×3; all but the second are pooled, the last one only where
+    glimpses are large enough.
+    """
     count, side = patches.shape[1:3]
     x = ops.reshape(patches, (-1, *patches.shape[2:]))
-    x = _normalised(layers.Conv2D(16, 5, 2, padding="same", use_bias=False)(x))
-    x = _pooled_convolution(x, 32 if count == 1 else 48, pool=2)
-    x = _pooled_convolution(x, 64, pool=2 if side > 12 else 1)
-    x = layers.Flatten()(x)
-    if count > 1:
-        x = _normalised(layers.Dense(48, use_bias=False)(x))
-    return ops.reshape(x, (-1, count, x.shape[-1]))
+    sizes, pools = (5, 3, 3, 3), (2, 1, 2, 2 if side > 12 else 1)
+    for number, size, pool in zip(filters, sizes, pools, strict=True):
+        x = layers.Conv2D(number, size, padding="same", use_bias=False, dtype=precision)(x)
+        # Pooled before it is normalised, which gives nearly the same in less time.
+        x = layers.MaxPooling2D(pool, dtype=precision)(x) if pool > 1 else x
+        x = _normalised(x, precision)
+    x = _dense(x, 48, precision) if count > 1 else x
+    return ops.reshape(x, (-1, count, int(np.prod(x.shape[1:]))))
 
 
-def _pooled_convolution(x, filters, pool):
-    """3×3; pooled before it is normalised, which gives nearly the same in less time."""
-    x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-    return _normalised(layers.MaxPooling2D(pool)(x) if pool > 1 else x)
+def _dense(x, units, precision):
+    x = layers.Flatten(dtype=precision)(x)
+    return _normalised(layers.Dense(units, use_bias=False, dtype=precision)(x), precision)
 
 
-def _normalised(x):
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))
+def _normalised(x, precision):
+    x = layers.BatchNormalization(momentum=0.95, dtype=precision)(x)
+    return layers.ReLU(dtype=precision)(x)
