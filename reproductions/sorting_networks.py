@@ -11,7 +11,12 @@ from hyperkeras.layers import Quicksort
 ops = keras.ops
 SCORES = ("row_stochastic", "sinkhorn", "gumbel_sinkhorn")  # an n × n matrix, no keys
 DRAWN = ("quicksort_published", "quicksort_sampled")  # choices; the others take the mean of all
-PIVOTS = {"quicksort_likelihood": "median", "quicksort_random": "random"}
+# Of `sort_log_likelihood`.
+LIKELIHOODS = {
+    "quicksort_likelihood": {},
+    "quicksort_random": dict(pivots="random"),
+    "quicksort_cauchy": dict(sigmoid="cauchy"),
+}
 STEPS = 20  # iterations of Sinkhorn's
 
 
@@ -40,6 +45,7 @@ class Sorter(keras.Model):
             strength,
             "uniform" if published else "logistic",
             joint=published,
+            sigmoid="cauchy" if method == "quicksort_cauchy" else "logistic",
         )
         self.build([(None, *image_shape), (None, size)])
 
@@ -92,9 +98,9 @@ class Sorter(keras.Model):
         if self.method == "fast_rank":
             ranks = ops.cast(ops.argsort(order) + 1, y_pred.dtype)
             return ops.mean((sorting.fast_rank(y_pred, self.strength) - ranks) ** 2)
-        if self.method in PIVOTS:
-            keys, pivots = ops.take_along_axis(y_pred, order, axis=1), PIVOTS[self.method]
-            found = hyper.sort_log_likelihood(keys, self.strength, pivots=pivots)
+        if self.method in LIKELIHOODS:
+            keys, way = ops.take_along_axis(y_pred, order, axis=1), LIKELIHOODS[self.method]
+            found = hyper.sort_log_likelihood(keys, self.strength, **way)
             return -ops.mean(found) / self.size
         truth = ops.one_hot(order, self.size)  # [b, place, element]
         if self.method == "quicksort_depths":

@@ -331,6 +331,15 @@ CASES = [
         False,
     ),
     Case(
+        "quicksort_cauchy",
+        ("Quicksort",),
+        sorted_by_keys(None, certainty=2.0, sigmoid="cauchy"),
+        (5, 2),
+        (5, 3),
+        2,
+        False,
+    ),
+    Case(
         "quicksort_logistic",
         ("Quicksort",),
         sorted_by_keys(2, proposals="logistic", joint=True),

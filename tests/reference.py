@@ -399,7 +399,8 @@ def sorted_by_keys(model, x, training):
     (kernel,) = (w.numpy().astype("float64") for w in model.weights if "kernel" in w.name)
     with_keys = np.concatenate([x, x @ kernel], axis=-1)
     if training and layer.num_samples is None:
-        soft = [quicksort_matrix(keys, layer.certainty) for keys in with_keys[..., -1]]
+        o = CHOICES[layer.sigmoid]
+        soft = [quicksort_matrix(keys, layer.certainty, o) for keys in with_keys[..., -1]]
         return np.stack(soft) @ with_keys
     order = np.argsort(with_keys[..., -1], axis=1)[..., None]
     return np.take_along_axis(with_keys, order, axis=1)
@@ -474,7 +475,10 @@ def gaussian_shares(candidates, sigma, training):
     return {c: one / sum(weights.values()) for c, one in weights.items()}
 
 
-def quicksort_matrix(keys, certainty):
+CHOICES = {"logistic": sigmoid, "cauchy": lambda z: 0.5 + np.arctan(z) / np.pi}
+
+
+def quicksort_matrix(keys, certainty, choice=sigmoid):
     """keys [n] -> the soft permutation [n, n] with all choices in the balance, at every depth."""
     n = len(keys)
     whole, buckets = np.eye(n), [(0, n)]
@@ -488,7 +492,7 @@ def quicksort_matrix(keys, certainty):
                 step[start, start] = 1
                 continue
             ranked = np.sort(here)
-            o = sigmoid(certainty * (here - (ranked[lower - 1] + ranked[lower]) / 2))
+            o = choice(certainty * (here - (ranked[lower - 1] + ranked[lower]) / 2))
             total = 0
             part = np.zeros((size, size))
             for above in itertools.combinations(range(size), size - lower):

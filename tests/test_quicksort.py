@@ -148,45 +148,67 @@ def test_the_mean_half_permutation_is_computed_in_float32(dtype):
     assert np.isfinite(tf.cast(tape.gradient(matrix, logits), "float32")).all()
 
 
-def test_the_likelihood_is_that_of_the_right_choices():
-    keys = rng.normal(size=(2, 5)).astype("float32")
+def test_log_odds_of_the_cauchy_sigmoid_are_exact_far_out():
+    z = np.array([-1e30, -1e6, -2.0, -0.1, 0.0, 0.3, 5.0, 1e4, 1e30], "float32")
+    wide = z.astype("float64")
+    tails = [np.arctan2(1, -wide), np.arctan2(1, wide)]  # π o and π (1 − o)
+    np.testing.assert_allclose(tails[0][2:7] / np.pi, 0.5 + np.arctan(wide[2:7]) / np.pi)
+    x = tf.constant(z)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        found = ops.choice_logits(x, "cauchy")
+    np.testing.assert_allclose(found, np.log(tails[0] / tails[1]), rtol=1e-5, atol=1e-6)
+    slopes = (1 / tails[0] + 1 / tails[1]) / (1 + wide**2)
+    np.testing.assert_allclose(tape.gradient(found, x), slopes, rtol=1e-5, atol=1e-15)
+    assert ops.choice_logits(x) is x
+    with pytest.raises(ValueError, match="`sigmoid` must be 'logistic' or 'cauchy'.*'tanh'"):
+        ops.choice_logits(x, "tanh")
+
+
+@pytest.mark.parametrize("sigmoid", reference.CHOICES)
+def test_the_likelihood_is_that_of_the_right_choices(sigmoid):
+    keys, choice = rng.normal(size=(2, 5)).astype("float32"), reference.CHOICES[sigmoid]
 
     def of(k):
         if len(k) == 1:
             return 0.0
         lower, ranked = len(k) // 2, np.sort(k)
-        o = 1 / (1 + np.exp(-2 * (k - (ranked[lower - 1] + ranked[lower]) / 2)))
+        o = choice(2 * (k - (ranked[lower - 1] + ranked[lower]) / 2))
         own = np.log(1 - o[:lower]).sum() + np.log(o[lower:]).sum()
         return own + of(k[:lower]) + of(k[lower:])
 
     expected = [of(k) for k in keys.astype("float64")]
-    np.testing.assert_allclose(ops.sort_log_likelihood(keys, 2.0), expected, rtol=1e-4)
-    padded = np.concatenate([keys, np.full((2, 3), 7, "float32")], axis=1)
-    found = ops.sort_log_likelihood(padded, 2.0, lengths=np.array([5, 5]))
+    found = ops.sort_log_likelihood(keys, 2.0, sigmoid=sigmoid)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert np.all(ops.sort_log_likelihood(np.sort(keys, 1), 1e4) > -1e-3)
+    padded = np.concatenate([keys, np.full((2, 3), 7, "float32")], axis=1)
+    found = ops.sort_log_likelihood(padded, 2.0, np.array([5, 5]), sigmoid=sigmoid)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.all(ops.sort_log_likelihood(np.sort(keys, 1), 1e5, sigmoid=sigmoid) > -1e-2)
 
 
-def test_the_likelihood_with_random_pivots_is_the_mean_over_all_runs():
-    keys = rng.normal(size=(2, 5)).astype("float32")
+@pytest.mark.parametrize("sigmoid", reference.CHOICES)
+def test_the_likelihood_with_random_pivots_is_the_mean_over_all_runs(sigmoid):
+    keys, choice = rng.normal(size=(2, 5)).astype("float32"), reference.CHOICES[sigmoid]
 
     def of(k):  # over all first pivots, and both parts' own runs
         if len(k) < 2:
             return 0.0
         total = 0.0
         for p in range(len(k)):
-            below, above = (1 / (1 + np.exp(-2 * s * (k - k[p]))) for s in (-1, 1))
+            below, above = (choice(2 * s * (k - k[p])) for s in (-1, 1))
             own = np.log(below[:p]).sum() + np.log(above[p + 1 :]).sum()
             total += own + of(k[:p]) + of(k[p + 1 :])
         return total / len(k)
 
+    def found(keys, *lengths):
+        return ops.sort_log_likelihood(keys, 2.0, *lengths, pivots="random", sigmoid=sigmoid)
+
     expected = [of(k) for k in keys.astype("float64")]
-    found = ops.sort_log_likelihood(keys, 2.0, pivots="random")
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(found(keys), expected, rtol=1e-4)
     padded = np.concatenate([keys, np.full((2, 3), np.inf, "float32")], axis=1)
-    found = ops.sort_log_likelihood(padded, 2.0, np.array([5, 4]), "random")
-    np.testing.assert_allclose(found, [expected[0], of(keys[1, :4].astype("float64"))], rtol=1e-4)
-    np.testing.assert_array_equal(ops.sort_log_likelihood(keys[:, :1], pivots="random"), 0)
+    expected[1] = of(keys[1, :4].astype("float64"))
+    np.testing.assert_allclose(found(padded, np.array([5, 4])), expected, rtol=1e-4)
+    np.testing.assert_array_equal(found(keys[:, :1]), 0)
     with pytest.raises(ValueError, match="`pivots` must be 'median' or 'random'.*'first'"):
         ops.sort_log_likelihood(keys, pivots="first")
 
@@ -349,6 +371,7 @@ def test_keys_that_are_not_finite_are_named_in_eager_mode(training):
         (lambda: Quicksort(certainty=0), "`certainty`.*above 0.*certainty=0"),
         (lambda: Quicksort(certainty=float("inf")), "`certainty`.*certainty=inf"),
         (lambda: Quicksort(certainty="high"), "`certainty`.*certainty='high'"),
+        (lambda: Quicksort(sigmoid="tanh"), "`sigmoid`.*'cauchy'.*sigmoid='tanh'"),
         (lambda: Quicksort(proposals="normal"), "`proposals`.*'logistic'.*proposals='normal'"),
         (lambda: Quicksort()(*drawn(2, 3)[::-1]), r"`x` \[b, n, z\].*\(2, 3\), \(2, 3, 3\)"),
         (lambda: Quicksort()(drawn(2, 3)[0], drawn(2, 4)[1]), r"\(2, 3, 3\), \(2, 4\)"),

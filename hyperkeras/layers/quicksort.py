@@ -12,6 +12,7 @@ from hyperkeras.ops.sorting import (
     balanced_choices,
     bucket_bounds,
     bucket_pivots,
+    choice_logits,
     choice_shares,
     half_permutation,
     num_splits,
@@ -27,9 +28,10 @@ class Quicksort(keras.layers.Layer):
 
     .. math:: o_i = \mathrm{sigmoid}\left(\text{certainty} \cdot (k_i - p)\right)
 
-    where p is its bucket's median. A choice vector sends every element to a half, in which the
-    old order is kept: a half-permutation. Beside the rounded choice `num_samples` more are drawn;
-    each counts by its probability, duplicates zero, normalised in each bucket:
+    where p is its bucket's median; with `sigmoid="cauchy"`, ½ + arctan(…) / π instead. A choice
+    vector sends every element to a half, in which the old order is kept: a half-permutation.
+    Beside the rounded choice `num_samples` more are drawn; each counts by its probability,
+    duplicates zero, normalised in each bucket:
 
     .. math:: x_{d+1} = P_d\, x_d, \quad k_{d+1} = P_d\, k_d, \qquad
         P_d = \sum_c q_c P_c, \quad q_c \propto \prod_i o_i^{c_i} (1 - o_i)^{1 - c_i}
@@ -60,11 +62,13 @@ class Quicksort(keras.layers.Layer):
             are. `proposals`, `joint` and `seed` are of no account then.
         certainty: Float > 0: how steeply the probability rises around the pivot.
         proposals: How choice vectors are drawn: `"uniform"`, all balanced ones as likely, as
-            published; `"logistic"`, by logistic noise on certainty · (k − p), which finds the
+            published; `"logistic"`, by logistic noise on their log-odds, which finds the
             likely ones, also where there are too many to meet them by chance.
         joint: Boolean. True to weigh a choice vector by its probability over all n elements at
             once, as published, instead of bucket by bucket.
         seed: Integer, or None for a random one.
+        sigmoid: `"logistic"`, or `"cauchy"`, whose tails are heavy: see
+            `hyperkeras.ops.choice_logits`.
 
     Call arguments:
         x: Tensor `[b, n, z]`, n ≥ 1 known.
@@ -101,6 +105,7 @@ class Quicksort(keras.layers.Layer):
         proposals="uniform",
         joint=False,
         seed=None,
+        sigmoid="logistic",
         **kwargs,
     ):
         # Keys are not cast to half precision, in which too many of them are equal.
@@ -118,9 +123,15 @@ class Quicksort(keras.layers.Layer):
                 "Received an invalid value for `proposals`, expected 'uniform' or 'logistic'. "
                 f"Received: proposals={proposals!r}"
             )
+        if sigmoid not in ("logistic", "cauchy"):
+            raise ValueError(
+                "Received an invalid value for `sigmoid`, expected 'logistic' or 'cauchy'. "
+                f"Received: sigmoid={sigmoid!r}"
+            )
         self.proposals = proposals
         self.joint = bool(joint)
         self.seed = seed
+        self.sigmoid = sigmoid
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._warned = False
 
@@ -157,7 +168,8 @@ class Quicksort(keras.layers.Layer):
         for depth in range(num_splits(n)):
             bounds = bucket_bounds(n, depth, lengths)
             finite = keys if filled is None else ops.where(filled, keys, 0)
-            logits = self.certainty * (finite - bucket_pivots(finite, bounds))
+            above = self.certainty * (finite - bucket_pivots(finite, bounds))
+            logits = choice_logits(above, self.sigmoid)
             if training and self.num_samples is None:
                 splits.append(mean_half_permutation(logits, bounds, depth))
             else:
@@ -242,6 +254,7 @@ class Quicksort(keras.layers.Layer):
             "proposals": self.proposals,
             "joint": self.joint,
             "seed": self.seed,
+            "sigmoid": self.sigmoid,
         }
 
 

@@ -115,6 +115,35 @@ def balanced_choices(scores, bounds):
     return rank >= _fit(lower, rank)
 
 
+def choice_logits(distances, sigmoid="logistic"):
+    r"""The log-odds of an element to go to the upper half, from how far it lies above the pivot.
+
+    .. math:: \log \frac{o}{1 - o}, \qquad o = \frac{1}{1 + e^{-z}} \quad\text{or}\quad
+        o = \tfrac12 + \tfrac1\pi \arctan z
+
+    of distances z, by certainty; the second is the Cauchy sigmoid of Petersen et al. (2022), whose
+    heavy tails let keys learn from elements far on either side.
+
+    Args:
+        distances: Float tensor z.
+        sigmoid: "logistic", for which the log-odds are z, or "cauchy".
+
+    Returns:
+        Tensor of the shape of `distances`.
+
+    References:
+        - [Petersen et al., 2022](https://arxiv.org/abs/2203.09630)
+    """
+    distances = ops.convert_to_tensor(distances)
+    if sigmoid not in ("logistic", "cauchy"):
+        raise ValueError(f"`sigmoid` must be 'logistic' or 'cauchy'. Received: sigmoid={sigmoid!r}")
+    if sigmoid == "logistic":
+        return distances
+    one = ops.ones_like(distances)
+    # Both are exact far out, where a half minus an arctangent would be 0.
+    return ops.log(ops.arctan2(one, -distances)) - ops.log(ops.arctan2(one, distances))
+
+
 def choice_shares(choices, logits, bounds, joint=False):
     r"""The weights of choice vectors: their probabilities, duplicates 0, normalised.
 
@@ -187,7 +216,7 @@ def moved_places(choices, bounds):
     return start + ops.where(choices, lower + ups, downs)
 
 
-def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median"):
+def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median", sigmoid="logistic"):
     r"""The log-probability that quicksort makes the right choices alone.
 
     .. math:: \log P = \sum_d \sum_i \log \mathrm{sigmoid}\left(
@@ -208,6 +237,7 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median"):
         certainty: Float: how steeply the probability rises around a pivot.
         lengths: Integer tensor `[b]` or None: how many of the n elements each set has.
         pivots: "median", as `Quicksort` has them, or "random".
+        sigmoid: "logistic" or "cauchy": see `choice_logits`.
 
     Returns:
         `[b]`.
@@ -215,20 +245,24 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median"):
     keys = ops.convert_to_tensor(keys)
     if pivots not in ("median", "random"):
         raise ValueError(f"`pivots` must be 'median' or 'random'. Received: pivots={pivots!r}")
+
+    def log_p(distances):
+        return ops.log_sigmoid(choice_logits(certainty * distances, sigmoid))
+
     if pivots == "random":
-        return _mean_over_pivots(keys, certainty, lengths)
+        return _mean_over_pivots(keys, log_p, lengths)
     n, total = keys.shape[-1], 0.0
     position = ops.arange(n, dtype="int32")
     for depth in range(num_splits(n)):
         bounds = bucket_bounds(n, depth, lengths)
         start, size = bounds[:, 0], bounds[:, 1]
-        logits = certainty * (keys - bucket_pivots(keys, bounds))
-        terms = ops.log_sigmoid(ops.where(position >= start + size // 2, logits, -logits))
+        above = keys - bucket_pivots(keys, bounds)
+        terms = log_p(ops.where(position >= start + size // 2, above, -above))
         total = total + ops.sum(ops.where(size > 1, terms, 0), axis=-1)
     return total if n > 1 else ops.zeros_like(keys[:, 0])
 
 
-def _mean_over_pivots(keys, certainty, lengths):
+def _mean_over_pivots(keys, log_p, lengths):
     i = np.arange(keys.shape[-1])
     meet = np.triu(2 / (np.abs(i[:, None] - i) + 1), k=1)  # how often i and j are compared
     meet = ops.cast(meet, keys.dtype)
@@ -236,8 +270,7 @@ def _mean_over_pivots(keys, certainty, lengths):
         there = i < ops.convert_to_tensor(lengths)[:, None]
         keys = ops.where(there, keys, 0)
         meet = meet * ops.cast(there, keys.dtype)[:, None, :]  # j is the later of the two
-    differences = keys[:, None, :] - keys[:, :, None]
-    return ops.sum(meet * ops.log_sigmoid(certainty * differences), axis=(1, 2))
+    return ops.sum(meet * log_p(keys[:, None, :] - keys[:, :, None]), axis=(1, 2))
 
 
 def num_splits(n):
