@@ -16,6 +16,7 @@ weights are set into networks for that size (for the embedded digits 4×4 instea
 and 80×80). "–" stands where a network takes one size alone.
 
 In `full` half of the digits to train with, and the pieces cut from them, are skewed a little.
+Convolutions that read glimpses and crops compute in bfloat16, as do the localisation network's.
 """
 
 import numpy as np

@@ -69,7 +69,7 @@ def localisation_net(shape, count, side, pool, placement, precision):
     first nothing: the place starts where the image is brightest. Each grid lies at an offset from
     the place; offsets and extents are a constant, which is learned, and what the features add.
     All lengths are in pixels, so that the same weights serve images of any size. Only the
-    convolutions are in `precision`: half of it is too coarse for places.
+    convolutions are in `precision`: half precision is too coarse for places.
     """
     images = keras.Input(shape)
     small = layers.AveragePooling2D(pool)(images)

@@ -79,9 +79,8 @@ PRESETS = {
     ),
 }
 # Temperature, or for quicksort and networks the steepness; 1 where it is not said.
-STRENGTH = {"quicksort": 2.0, "quicksort_sampled": 2.0, "quicksort_random": 2.0}
-STRENGTH["diffsort"] = 6.0
-STRENGTH |= dict.fromkeys(("quicksort_published", "quicksort_depths"), 10.0)
+STRENGTH = dict.fromkeys(("quicksort", "quicksort_sampled", "quicksort_random"), 2.0)
+STRENGTH |= dict.fromkeys(("quicksort_published", "quicksort_depths"), 10.0) | {"diffsort": 6.0}
 LONG = ("quicksort_cauchy", "neural_sort")
 SLIDES = (*LONG, "quicksort", "quicksort_published")  # also on numbers of three digits
 GROVER = {
