@@ -96,10 +96,12 @@ def test_what_learns_from_keys_sorts_other_sizes():
 
 
 def test_the_full_setting_has_the_slides_three_digits_and_a_longer_run():
-    configs = harness.configurations(sorting, "quicksort", "full", "mnist")
+    configs = harness.configurations(sorting, "quicksort_cauchy", "full", "mnist")
     trained = [(one["size"], one["digits"], one["epochs"]) for one in configs]
     assert trained == [(5, 4, 5), (4, 3, 5), (5, 4, 40)]
     assert {one["digits"] for one in sorting.configurations("sinkhorn", "full", "mnist")} == {4}
+    (matrix,) = sorting.configurations("row_stochastic", "full", "mnist")
+    assert matrix["learning_rate"] == configs[0]["learning_rate"] / 4
 
 
 def test_only_training_digits_move():
