@@ -45,7 +45,7 @@ class Sorter(keras.Model):
             strength,
             "uniform" if published else "logistic",
             joint=published,
-            sigmoid="cauchy" if method == "quicksort_cauchy" else "logistic",
+            sigmoid=LIKELIHOODS.get(method, {}).get("sigmoid", "logistic"),
         )
         self.build([(None, *image_shape), (None, size)])
 
