@@ -64,12 +64,12 @@ def recurrent_attention(shape, glimpses, patch, num_scales, units):
 def localisation_net(shape, count, side, pool, placement, precision):
     """Image [b, h, w, 1] → the numbers that place `count` grids, [b, count * n].
 
-    A spatial softmax (Levine et al. 2016, arXiv 1504.00702) of one map gives a place, its mean,
-    and the features seen there. The map is the blurred image and what a conv net adds to it, at
-    first nothing: the place starts where the image is brightest. Each grid lies at an offset from
-    the place; offsets and extents are a constant, which is learned, and what the features add.
-    All lengths are in pixels, so that the same weights serve images of any size. Only the
-    convolutions are in `precision`: half precision is too coarse for places.
+    A spatial softmax of one map gives a place, and the features seen there. The map is the blurred
+    image and what a conv net adds to it, at first nothing: the place starts where the image is
+    brightest. Each grid lies at an offset from the place; offsets and extents are a constant,
+    which is learned, and what the features add. All lengths are in pixels, so that the same
+    weights serve images of any size. Only the convolutions are in `precision`: half precision is
+    too coarse for places.
     """
     images = keras.Input(shape)
     small = layers.AveragePooling2D(pool)(images)
@@ -84,16 +84,40 @@ def localisation_net(shape, count, side, pool, placement, precision):
     scores = layers.Conv2D(1, 1, kernel_initializer="zeros")(features)
     blurred = layers.AveragePooling2D(5, 1, padding="same")(small)
     scores = layers.Add()([scores, layers.Rescaling(BRIGHTNESS)(blurred)])
-    shares = layers.Softmax()(layers.Reshape((1, -1))(scores))  # [b, 1, rows * columns]
-    cells = np.indices(scores.shape[1:3]).reshape(2, -1).T * pool + (pool - 1) / 2
-    place = ops.matmul(shares, cells.astype("float32"))  # [b, 1, 2] in pixels
-    seen = ops.matmul(shares, layers.Reshape((-1, 16))(features))  # [b, 1, 16]
+    place, seen = SpatialSoftmax(pool)(scores, features)
     moves = layers.Dense(
         4 * count, kernel_initializer="zeros", bias_initializer=_Starts(count, side), name="moves"
     )(layers.Rescaling(0.02)(layers.Flatten()(seen)))
     moves = layers.Reshape((count, 2, 2))(moves)
     numbers = placement(place + moves[:, :, 0], moves[:, :, 1], shape)
     return keras.Model(images, layers.Flatten()(numbers), name="localisation")
+
+
+class SpatialSoftmax(layers.Layer):
+    """Scores [b, h, w, 1], features [b, h, w, f] → a place [b, 1, 2], features there [b, 1, f].
+
+    The place is the mean of the scores' softmax (Levine et al. 2016, arXiv 1504.00702), in pixels
+    of which each score covers pool × pool. At inference a step of mean shift follows, by a
+    Gaussian of width `reach`: the mean of two bright spots lies on neither. Training does
+    without: its gradient reaches every spot.
+    """
+
+    def __init__(self, pool, reach=12.0, **kwargs):
+        super().__init__(**kwargs)
+        self.pool, self.reach = pool, reach
+
+    def call(self, scores, features, training=False):
+        cells = np.indices(scores.shape[1:3], "float32").reshape(2, -1).T
+        cells = cells * self.pool + (self.pool - 1) / 2
+        scores = ops.reshape(scores, (-1, 1, len(cells)))
+        shares = ops.softmax(scores)
+        place = ops.matmul(shares, cells)
+        if not training:
+            squares = ops.sum((place - cells) ** 2, axis=-1)[:, None]  # [b, 1, h * w]
+            shares = ops.softmax(scores - squares / (2 * self.reach**2))
+            place = ops.matmul(shares, cells)
+        features = ops.reshape(features, (-1, len(cells), features.shape[-1]))
+        return place, ops.matmul(shares, features)
 
 
 # How strongly brightness alone decides; at 60 half of the first places lie within 2 pixels.

@@ -1,0 +1,41 @@
+"""The attention task's own layer: where to look."""
+
+import numpy as np
+import pytest
+
+from reproductions.attention_networks import SpatialSoftmax
+
+
+@pytest.fixture
+def spots():
+    """Scores of 10 × 12 cells with two spots, the second the brighter, and where these are."""
+    places = np.array([[2, 3], [7, 9]])
+    cells = np.indices((10, 12)).transpose(1, 2, 0)[:, :, None]  # [10, 12, 1, 2]
+    near = np.exp(-((cells - places) ** 2).sum(-1) / 2)  # [10, 12, 2]
+    return (near @ [20.0, 21.0])[None, :, :, None], places
+
+
+def test_a_place_is_the_softmax_mean_in_training(spots):
+    scores, _ = spots
+    features = np.random.default_rng(0).normal(size=(1, 10, 12, 3))
+    place, seen = SpatialSoftmax(pool=4)(
+        scores.astype("float32"), features.astype("float32"), training=True
+    )
+    shares = np.exp(scores[0, :, :, 0])
+    shares /= shares.sum()
+    # A score covers 4 × 4 pixels, the first one those from 0 to 3.
+    pixels = np.indices((10, 12)) * 4 + 1.5
+    np.testing.assert_allclose(place[0, 0], (shares * pixels).sum((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(
+        seen[0, 0], (shares[:, :, None] * features[0]).sum((0, 1)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_place_between_two_spots_moves_to_the_brighter_at_inference(spots):
+    scores, places = spots
+    inputs = scores.astype("float32"), np.ones((1, 10, 12, 1), "float32")
+    layer = SpatialSoftmax(pool=4)
+    between, found = (np.array(layer(*inputs, training=t)[0])[0, 0] for t in (True, False))
+    brighter = places[1] * 4 + 1.5
+    assert np.linalg.norm(between - brighter) > 8
+    assert np.linalg.norm(found - brighter) < np.linalg.norm(between - brighter) / 3
