@@ -114,8 +114,8 @@ PUBLISHED = (
     ),
 )
 DEVIATIONS = (
-    "Trained anew for each n, where ours is one network for all of them, trained at n = 5. Many "
-    "more steps, learning rates and temperatures of their own, and sets that share no image. Ours "
+    "Trained anew for each n, where ours is one network for all of them, trained at n = 5. "
+    "Steps, learning rates and temperatures of their own, and sets that share no image. Ours "
     "have equal steps (but for the runs of 40 and 240 epochs) and batches, and but for the "
     "row-stochastic matrix equal learning rates, an image is in several sets of its batch, digits "
     "move by up to a pixel, the conv net computes in bfloat16 with float32 weights, and tested "
