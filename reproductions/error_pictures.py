@@ -20,12 +20,14 @@ def errors(records, path):
         left.plot(seen, errors, linestyle="-" if i < 10 else "--", **style)
         for run in runs:
             right.plot(
-                run["parameters"]["trainable"],
+                run["parameters"]["trainable"] / 1000,
                 1 - run["metrics"]["test"]["accuracy"],
                 marker="o" if i < 10 else "s",
                 **style,
             )
     left.set(yscale="log", xlabel="training images seen", ylabel="validation error")
-    right.set(yscale="log", xlabel="parameters", ylabel="test error")
+    right.set(yscale="log", xlabel="thousand parameters", ylabel="test error")
+    # From zero on, so that models of nearly equal size stand above each other.
+    right.set_xlim(0, 1.2 * max(run["parameters"]["trainable"] for run in records) / 1000)
     figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=100)
