@@ -15,8 +15,9 @@ clutter of 6×6 instead of 8 of 8×8, pieces of 9×9, canvases of 60×60 and 128
 weights are set into networks for that size (for the embedded digits 4×4 instead of 5×5, 6×6, 40×40
 and 80×80). "–" stands where a network takes one size alone.
 
-In `full` half of the digits to train with, and the pieces cut from them, are skewed a little.
-Convolutions that read glimpses and crops compute in bfloat16, as do the localisation network's.
+In `full` half of the digits to train with, and the pieces cut from them, are skewed and bent
+a little. Convolutions that read glimpses and crops compute in bfloat16, as do the localisation
+network's. Of several glimpses the conv net has each as a channel, the LSTM one after the other.
 """
 
 import numpy as np
@@ -75,6 +76,7 @@ PRESETS = {
         valid=5000,
         test=10000,
         skew=0.15,
+        bend=1.5,
         filters=(32, 48, 48, 48),
         precision="mixed_bfloat16",
     ),
@@ -91,8 +93,8 @@ UNITS = {
         ram_4=172,
         ram_6=172,
         ram_8=172,
-        glimpse_8x12=80,
-        affine_8x12=80,
+        glimpse_8x12=105,
+        affine_8x12=105,
         mlp_1x32=96,
         mlp_8x12=87,
         lstm_8x12=67,
@@ -144,7 +146,7 @@ def data(name, config, data_dir):
     counts = config["batch"], config["steps"], config["valid"], config["test"]
 
     def augment(rng, x):
-        return images.skewed(rng, x, config["skew"])
+        return images.skewed(rng, x, config["skew"], config["bend"])
 
     return images.Cluttered(splits, *counts, augment if "skew" in config else None, **generator)
 

@@ -109,22 +109,44 @@ def stretched(rng, images, count):
     return images.astype("float32")
 
 
-def skewed(rng, images, most):
+def skewed(rng, images, most, bend=0.0, knots=5):
     """Images turned, sheared, and made larger or smaller along each axis, around their centre.
 
-    Each of the four numbers that an affine map has beside its shift is moved by up to `most`.
+    Each of the four numbers that an affine map has beside its shift is moved by up to `most`. Then
+    `knots` × `knots` even places move by up to `bend` pixels each way, and what is between them as
+    linear interpolation has it.
     """
-    import keras
+    n, *sides, _ = images.shape
+    centre = (np.array(sides)[:, None, None] - 1) / 2
+    inside = np.indices(sides) - centre  # [2, height, width]
+    maps = np.eye(2) + rng.uniform(-most, most, (n, 2, 2))
+    # Where each pixel comes from, [n, 2, height, width].
+    places = (maps @ inside.reshape(2, -1)).reshape(n, *inside.shape) + centre
+    if bend:
+        moves = rng.uniform(-bend, bend, (n, 2, knots, knots))
+        places += _hats(knots, sides[0]).T @ moves @ _hats(knots, sides[1])
+    return _sampled(images, *np.moveaxis(places.astype("float32"), 1, 0))
 
-    n, height, width, _ = images.shape
-    a, b, c, d = rng.uniform(-most, most, (4, n)) + np.array([[1], [0], [0], [1]])
-    x, y = (width - 1) / 2, (height - 1) / 2
-    # Where each pixel comes from, column and row: the centre stays.
-    maps = np.stack([a, b, x - a * x - b * y, c, d, y - c * x - d * y, 0 * a, 0 * a], axis=1)
-    found = keras.ops.image.affine_transform(
-        images, maps.astype("float32"), data_format="channels_last"
+
+def _hats(knots, side):
+    """What each of `knots` even places counts for each of `side`: linear interpolation."""
+    return np.maximum(0, 1 - np.abs(np.linspace(0, knots - 1, side) - np.arange(knots)[:, None]))
+
+
+def _sampled(images, rows, columns):
+    """Images `[n, h, w, c]` read bilinearly at `rows` and `columns`, `[n, …]`; zero outside."""
+    n, height, width, channels = images.shape
+    padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)]).reshape(-1, channels)
+    rows, columns = np.clip(rows + 1, 0, height + 1), np.clip(columns + 1, 0, width + 1)
+    top, left = np.minimum(np.floor(rows), height), np.minimum(np.floor(columns), width)
+    down, right = (rows - top)[..., None], (columns - left)[..., None]
+    corner = (top * (width + 2) + left).astype(int)
+    corner += np.arange(n)[:, None, None] * (height + 2) * (width + 2)
+    first, second = (
+        padded.take(line, axis=0) * (1 - right) + padded.take(line + 1, axis=0) * right
+        for line in (corner, corner + width + 2)
     )
-    return np.array(found)
+    return first * (1 - down) + second * down
 
 
 class Images:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reproductions.attention_networks import SpatialSoftmax
+from reproductions.attention_networks import SpatialSoftmax, glimpse_net
 
 
 @pytest.fixture
@@ -39,3 +39,18 @@ def test_a_place_between_two_spots_moves_to_the_brighter_at_inference(spots):
     brighter = places[1] * 4 + 1.5
     assert np.linalg.norm(between - brighter) > 8
     assert np.linalg.norm(found - brighter) < np.linalg.norm(between - brighter) / 3
+
+
+def test_several_grids_start_interleaved_around_the_brightest_place():
+    image = np.zeros((1, 100, 100, 1), "float32")
+    image[:, 36:56, 48:68] = 1
+    reader = dict(filters=(2, 2, 2, 2), units=3, precision="float32")
+    network = glimpse_net((100, 100, 1), 8, 12, "conv", reader, 4)
+    points = np.asarray(network.get_layer("glimpse").source(image)[0]).reshape(8, -1, 2)
+    middles = points.mean(1)
+    # A grid begins at its first edge and ends a step before its second.
+    np.testing.assert_allclose(middles.mean(0), [44.5, 56.5], atol=0.1)
+    assert np.ptp(middles, axis=0).max() < 2  # less than between a grid's own points
+    pixels = middles.mean(0) + np.indices((21, 21)).reshape(2, -1).T - 10
+    distances = np.linalg.norm(pixels[:, None] - points.reshape(-1, 2), axis=-1).min(1)
+    assert distances.max() < 0.8

@@ -175,6 +175,21 @@ def test_skewing_is_an_affine_map_around_the_centre():
     assert np.abs(np.corrcoef(moved.reshape(200, 4).T) - np.eye(4)).max() < 0.3
 
 
+def test_bending_moves_places_a_little_and_linearly_between_knots():
+    rows, columns = np.indices((25, 31), dtype="float32")
+    x = np.stack([rows, columns], axis=-1)[None].repeat(100, axis=0)
+    y = skewed(np.random.default_rng(0), x, 0.0, 2.0)
+    assert y.dtype == np.float32
+    moves = (y - x)[:, 2:-2, 2:-2]  # which nothing from outside reaches
+    assert 1.8 < np.abs(moves).max() < 2.001 and np.abs(moves.mean((0, 1, 2))).max() < 0.2
+    between = moves[:, 5:10]  # of knots in rows 6 and 12
+    np.testing.assert_allclose(np.diff(between, n=2, axis=1), 0, atol=1e-4)
+    corner = moves[:, 4, 5]  # half a pixel from a knot
+    assert np.corrcoef(corner.T)[0, 1] < 0.3 and corner.std(0).min() > 0.8
+    outside = skewed(np.random.default_rng(0), np.ones((100, 9, 9, 1), "float32"), 0.0, 3.0)
+    assert outside.min() == 0 and outside[:, 3:6, 3:6].min() == 1
+
+
 def test_half_of_digits_and_pieces_are_changed_in_training_alone():
     splits, erase = dict.fromkeys(("train", "valid", "test"), numbered(5)), lambda rng, x: 0 * x
     for distractors in (0, 1):
