@@ -34,7 +34,7 @@ from functools import cached_property
 
 import numpy as np
 
-from reproductions.images import shifted
+from reproductions.images import shifted, skewed
 
 SIZES = (3, 4, 5, 7, 8, 9, 15, 16, 32, 64)  # of test sets
 MODELS = (
@@ -57,6 +57,7 @@ SMALL = dict(data="digits", seeds=1, filters=(16, 32), units=32, samples=5, lear
 SMALL |= dict(reach=0, average=0.98, precision="float32")
 # `trained`: pairs of a set's size and a number's digits; the second is for `SLIDES` alone.
 # `long`: what longer runs on the first pair have of their own. `rates`: a model's own rate.
+RECOMBINED = dict(size=15, epochs=60, batch=200, recombined=True, skew=0.15, bend=1.5)
 PRESETS = {
     "smoke": SMALL
     | dict(trained=((3, 2),), epochs=2, steps=2, images=12, batch=4, sets=20, pool=30),
@@ -73,7 +74,7 @@ PRESETS = {
         rates={"row_stochastic": 5e-4},  # with the others' it stays at chance
         epochs=5,
         long={
-            "quicksort_cauchy": (dict(epochs=40), dict(epochs=240), dict(epochs=240, size=15)),
+            "quicksort_cauchy": (dict(epochs=40), dict(epochs=240), RECOMBINED),
             "neural_sort": (dict(epochs=40),),
         },
         steps=2000,
@@ -144,37 +145,49 @@ class Numbers:
     """Sets of numbers, those of each split from its own digits alone.
 
     A batch is `((images [p, h, w, 1], sets [s, n]), numbers [s, n])`, as are `valid` and `test`: an
-    image is there once for all the sets that it is in.
+    image is there once for all the sets that it is in. With `recombined` the sets of training are
+    `[s, n, d]`, of numbers put together from the d digits of each image; with `skew` and `bend`
+    half of their digits are changed as in `images.skewed`.
     """
 
     def __init__(self, splits, config):
         self.splits, self.config = splits, config
+        self.powers = 10 ** np.arange(config["digits"])[::-1]
 
     def draw(self, rng, split, count):
-        """`count` numbers: images `[count, h, w, 1]`, and what they are."""
+        """`count` numbers: images `[count, h, w, 1]`, and their digits `[count, d]`."""
         images, labels = self.splits[split]
         chosen = rng.integers(0, len(images), (count, self.config["digits"]))
-        powers = 10 ** np.arange(self.config["digits"])[::-1]
-        reach = self.config["reach"] if split == "train" else 0
-        digits = [shifted(rng, images[row], reach) for row in chosen.T]
-        return np.concatenate(digits, axis=2), labels[chosen] @ powers
+        digits = [self.changed(rng, images[row], split == "train") for row in chosen.T]
+        return np.concatenate(digits, axis=2), labels[chosen]
+
+    def changed(self, rng, digits, training):
+        digits = shifted(rng, digits, self.config["reach"] if training else 0)
+        if training and "skew" in self.config:
+            half = len(digits) // 2
+            digits[:half] = skewed(rng, digits[:half], self.config["skew"], self.config["bend"])
+        return digits
 
     def train(self, seed, epoch):
         rng = np.random.default_rng([0, seed, epoch])
+        shape = self.config["batch"], self.config["size"]
         for _ in range(self.config["steps"]):
-            images, numbers = self.draw(rng, "train", self.config["images"])
+            images, digits = self.draw(rng, "train", self.config["images"])
+            if self.config.get("recombined"):
+                sets = rng.integers(0, digits.size, (*shape, digits.shape[1])).astype("int32")
+                yield (images, sets), digits.ravel()[sets] @ self.powers
+                continue
             # As many sets as asked for, each image in as many as any other, as far as may be.
-            count = self.config["batch"] * self.config["size"]
-            rounds = -(-count // len(images))
+            rounds = -(-np.prod(shape) // len(images))
             order = np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])
-            chosen = order[:count].reshape(self.config["batch"], -1).astype("int32")
-            yield (images, chosen), numbers[chosen]
+            sets = order[: np.prod(shape)].reshape(shape).astype("int32")
+            yield (images, sets), (digits @ self.powers)[sets]
 
     def sets(self, split, size):
         rng = np.random.default_rng([1 + ("valid", "test").index(split), size])
-        images, numbers = self.draw(rng, split, self.config["pool"])
+        images, digits = self.draw(rng, split, self.config["pool"])
         chosen = rng.integers(0, len(images), (self.config["sets"], size)).astype("int32")
-        return (images, chosen), numbers[chosen]
+        return (images, chosen), (digits @ self.powers)[chosen]
 
     @cached_property
     def valid(self):

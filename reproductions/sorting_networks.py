@@ -24,14 +24,20 @@ class Sorter(keras.Model):
     """Maps images [p, h, w, 1] and sets of them [b, n] to keys [b, n], or scores [b, n, n].
 
     Scores are of the methods in `SCORES`. Labels are numbers [b, n], of which the order alone is
-    used.
+    used. Sets [b, n, d] are of numbers put together from the images' digits, d an image: digit k of
+    image i is i * d + k.
     """
 
     def __init__(self, method, size, image_shape, filters, units, strength, samples, precision):
         super().__init__(name=method)
         self.method, self.size, self.strength, self.samples = method, size, strength, samples
         count = {"row_stochastic": units, "sinkhorn": size, "gumbel_sinkhorn": size}
-        self.image = _conv_net(image_shape, filters, units, count.get(method, 1), precision)
+        self.convolutions = _conv_net(image_shape, filters, precision)
+        self.hidden = layers.Dense(units, activation="relu", dtype=precision)
+        images = keras.Input(image_shape)
+        x = layers.Flatten(dtype=precision)(self.convolutions(images))
+        self.last = layers.Dense(count.get(method, 1))
+        self.image = keras.Model(images, self.last(self.hidden(x)), name="image")
         self.head = None
         if method == "row_stochastic":
             whole = layers.Dense(units * 2, activation="relu")
@@ -54,7 +60,26 @@ class Sorter(keras.Model):
 
     def call(self, inputs):
         images, sets = inputs
+        if len(sets.shape) == 3:
+            return self.scores(self.recombined(images, sets))
         return self.scores(ops.take(self.image(images), sets, axis=0))
+
+    def recombined(self, images, sets):
+        """What `image` gives for numbers put together anew, `[b, n, f]`.
+
+        Each digit keeps its columns of features, into which its first neighbours reach a little.
+        The hidden layer is linear in them: what each digit adds in each place is computed once.
+        """
+        x, digits = self.convolutions(images), sets.shape[2]
+        _, rows, columns, channels = x.shape
+        parts = rows, digits, columns // digits, channels
+        kernel = ops.reshape(ops.cast(self.hidden.kernel, x.dtype), (*parts, -1))
+        # From digit d to place e.
+        added = ops.einsum("prdcf,recfu->pdeu", ops.reshape(x, (-1, *parts)), kernel)
+        added = ops.reshape(added, (-1, added.shape[-1]))
+        chosen = ops.take(added, sets * digits + ops.arange(digits, dtype=sets.dtype), axis=0)
+        x = ops.sum(chosen, axis=2) + ops.cast(self.hidden.bias, x.dtype)
+        return self.last(ops.relu(x))
 
     def scores(self, features):
         """Keys, or scores, of the images' numbers `[b, n, f]`."""
@@ -117,11 +142,10 @@ class Sorter(keras.Model):
         return ops.ones_like(keys)[..., None] * ops.eye(keys.shape[1])
 
 
-def _conv_net(shape, filters, units, count, precision):
-    """The conv net of the sorting papers: two 5×5 convolutions and a hidden layer."""
+def _conv_net(shape, filters, precision):
+    """The convolutions of the sorting papers, 5×5 each."""
     images = x = keras.Input(shape)
     for number in filters:
         x = layers.Conv2D(number, 5, padding="same", activation="relu", dtype=precision)(x)
         x = layers.MaxPooling2D(2, dtype=precision)(x)
-    x = layers.Dense(units, activation="relu", dtype=precision)(layers.Flatten(dtype=precision)(x))
-    return keras.Model(images, layers.Dense(count)(x), name="image")
+    return keras.Model(images, x, name="convolutions")

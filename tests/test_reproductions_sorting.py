@@ -8,6 +8,7 @@ import pytest
 
 from reproductions import harness, sorting, sorting_gradient
 from reproductions.__main__ import main
+from reproductions.sorting_networks import Sorter
 
 
 def built(model, **changes):
@@ -25,6 +26,31 @@ def test_numbers_are_their_digits_side_by_side():
         found, expected = images[sets], values
         read = np.round(found[:, :, 0, ::8, 0] * 10) @ [100, 10, 1]
         np.testing.assert_array_equal(read, expected)
+
+
+def test_recombined_numbers_are_of_the_images_digits():
+    _, numbers, _ = built("quicksort", digits=3, images=4, batch=5, recombined=True)
+    digits = np.stack([np.full((8, 8, 1), value / 10, "float32") for value in range(10)])
+    numbers.splits = dict(train=(digits, np.arange(10)))
+    (images, sets), values = next(numbers.train(0, 0))
+    assert sets.shape == (5, 3, 3) and sets.max() < 12 and len(np.unique(sets)) > 8
+    read = np.round(images[:, 0, ::8, 0] * 10).ravel()[sets] @ [100, 10, 1]
+    np.testing.assert_array_equal(read, values)
+
+
+def test_recombined_features_are_those_of_images_put_together_anew():
+    keras.utils.set_random_seed(0)
+    network = Sorter("quicksort", 3, (8, 48, 1), (4, 6), 5, 1.0, None, "float32")
+    network.hidden.bias.assign(np.arange(5) / 10)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(4, 8, 3, 16, 1)).astype("float32")
+    images[:, :, :, [*range(7), *range(9, 16)]] = 0  # ink must reach no neighbour's features
+    sets = rng.integers(0, 12, (5, 3, 3))
+    anew = images.swapaxes(1, 2).reshape(12, 8, 16, 1)[sets]  # [5, 3, 3, 8, 16, 1]
+    anew = anew.swapaxes(2, 3).reshape(15, 8, 48, 1)
+    found = network((images.reshape(4, 8, 48, 1), sets))
+    np.testing.assert_allclose(found, np.reshape(network.image(anew), (5, 3)), rtol=1e-4, atol=1e-6)
+    assert np.std(found) > 0.01
 
 
 def test_batches_are_a_function_of_seed_and_epoch():
@@ -98,7 +124,7 @@ def test_what_learns_from_keys_sorts_other_sizes():
 def test_the_full_setting_has_the_slides_three_digits_and_longer_runs():
     configs = harness.configurations(sorting, "quicksort_cauchy", "full", "mnist")
     trained = [(one["size"], one["digits"], one["epochs"]) for one in configs]
-    assert trained == [(5, 4, 5), (4, 3, 5), (5, 4, 40), (5, 4, 240), (15, 4, 240)]
+    assert trained == [(5, 4, 5), (4, 3, 5), (5, 4, 40), (5, 4, 240), (15, 4, 60)]
     assert {one["digits"] for one in sorting.configurations("sinkhorn", "full", "mnist")} == {4}
     (matrix,) = sorting.configurations("row_stochastic", "full", "mnist")
     assert matrix["learning_rate"] == configs[0]["learning_rate"] / 4
