@@ -19,7 +19,7 @@ same network on sets of other sizes; "–" stands where it takes no other.
 
 In `full`, `quicksort_cauchy` and `neural_sort` are trained once more, for eight times as long, and
 `quicksort_cauchy` for 48 times. Both are also trained on sets of 15, as the published networks
-were, for twelve times as long and of recombined numbers: after the convolutions each digit, with
+were, for five times as long and of recombined numbers: after the convolutions each digit, with
 its columns of features, is put into any places of any numbers, so that 200 sets come from the
 convolutions of 25 images; half of the digits are skewed and bent.
 
@@ -61,7 +61,7 @@ SMALL = dict(data="digits", seeds=1, filters=(16, 32), units=32, samples=5, lear
 SMALL |= dict(reach=0, average=0.98, precision="float32")
 # `trained`: pairs of a set's size and a number's digits; the second is for `SLIDES` alone.
 # `long`: what longer runs on the first pair have of their own. `rates`: a model's own rate.
-RECOMBINED = dict(size=15, epochs=60, batch=200, recombined=True, skew=0.15, bend=1.5)
+RECOMBINED = dict(size=15, epochs=25, batch=200, recombined=True, skew=0.15, bend=1.5)
 PRESETS = {
     "smoke": SMALL
     | dict(trained=((3, 2),), epochs=2, steps=2, images=12, batch=4, sets=20, pool=30),
@@ -128,7 +128,7 @@ PUBLISHED = (
 DEVIATIONS = (
     "Trained anew for each n, where ours is one network for all of them, trained at one n. "
     "Steps, learning rates and temperatures of their own, and sets that share no image. Ours "
-    "have equal steps (but for the runs of 40, 60 and 240 epochs) and batches, and but for the "
+    "have equal steps (but for the runs of 25, 40 and 240 epochs) and batches, and but for the "
     "row-stochastic matrix equal learning rates, an image is in several sets of its batch, digits "
     "move by up to a pixel, recombined ones are next to digits that they were not convolved with, "
     "the conv net computes in bfloat16 with float32 weights, and tested "
