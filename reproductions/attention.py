@@ -15,9 +15,12 @@ clutter of 6×6 instead of 8 of 8×8, pieces of 9×9, canvases of 60×60 and 128
 weights are set into networks for that size (for the embedded digits 4×4 instead of 5×5, 6×6, 40×40
 and 80×80). "–" stands where a network takes one size alone.
 
-In `full` half of the digits to train with, and the pieces cut from them, are skewed and bent
-a little. Convolutions that read glimpses and crops compute in bfloat16, as do the localisation
-network's. Of several glimpses the conv net has each as a channel, the LSTM one after the other.
+In `full` half of the digits to train with, and the pieces cut from them, are skewed and bent a
+little. Convolutions that read glimpses and crops compute in bfloat16, as do the localisation
+network's; gradients are clipped to a norm of 0.5. Of several glimpses the conv net has each as a
+channel, the LSTM one after the other. After 8 epochs of 8 `glimpse_1x32` erred on 1.06 % of
+validation images, by another seed 1.28 %; without clipping 1.46 %, at a rate of 0.002 1.44 %; with
+2 × 2 of its points as channels 1.54 %, with these and clipping 1.30 %.
 """
 
 import numpy as np
@@ -73,6 +76,7 @@ PRESETS = {
         epochs=60,
         steps=430,
         batch=128,
+        clip=0.5,
         valid=5000,
         test=10000,
         skew=0.15,
@@ -159,7 +163,8 @@ def build(model, config, data):
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - steps // 10, warmup_target=config["learning_rate"], warmup_steps=steps // 10
     )
-    harness.compile_classifier(network, keras.optimizers.Adam(rate))
+    adam = keras.optimizers.Adam(rate, global_clipnorm=config.get("clip"))
+    harness.compile_classifier(network, adam)
     return network
 
 
