@@ -59,9 +59,9 @@ DATA = {
 }
 SMALL = dict(data="digits", seeds=1, filters=(16, 32), units=32, samples=5, learning_rate=2e-3)
 SMALL |= dict(reach=0, average=0.98, precision="float32")
+RECOMBINED = dict(size=15, epochs=25, batch=200, recombined=True, skew=0.15, bend=1.5)
 # `trained`: pairs of a set's size and a number's digits; the second is for `SLIDES` alone.
 # `long`: what longer runs on the first pair have of their own. `rates`: a model's own rate.
-RECOMBINED = dict(size=15, epochs=25, batch=200, recombined=True, skew=0.15, bend=1.5)
 PRESETS = {
     "smoke": SMALL
     | dict(trained=((3, 2),), epochs=2, steps=2, images=12, batch=4, sets=20, pool=30),
