@@ -67,12 +67,13 @@ def groups(task, preset, found):
 
 
 def other_settings(task, run):
-    """What a run's configuration has that the preset's has not, as text."""
+    """What a run's configuration has that the preset's has not, and what it lacks, as text."""
     asked = harness.configurations(task, run["model"], run["preset"], run["data"])
     labels = records.labels(task, run["config"])
     base = next((one for one in asked if records.labels(task, one) == labels), {})
     changes = [(k, v) for k, v in sorted(run["config"].items()) if k not in base or base[k] != v]
-    return "".join(f" {key}={value}" for key, value in changes)
+    lacks = sorted(base.keys() - run["config"].keys())
+    return "".join([f" {key}={value}" for key, value in changes] + [f" no {key}" for key in lacks])
 
 
 def table(task, preset, found):

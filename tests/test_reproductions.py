@@ -188,6 +188,14 @@ def test_other_data_gives_more_test_metrics(tmp_path):
     assert cells == {"small": "–", "wide": "0.5 (1)"}
 
 
+def test_a_row_names_what_its_run_has_otherwise_and_lacks(tmp_path):
+    task = toy_task()
+    run_toy(task, tmp_path, seeds=1, epochs=1)
+    task.PRESETS["quick"]["added"] = 3
+    _, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
+    assert rows[0][0] == "small" and rows[-1][0] == "small epochs=1 no added"
+
+
 def test_nan_is_a_failure(tmp_path):
     task = toy_task()
     task.source.valid = (task.source.valid[0] * np.nan, task.source.valid[1])
