@@ -127,20 +127,21 @@ BRIGHTNESS = 60.0
 class _Starts(keras.initializers.Initializer):
     """First offsets and half extents, in pixels.
 
-    One grid lies at the place, a pixel apart. Several lie there too, two pixels apart, each moved
-    by a part of that, so that together they read all between.
+    One grid lies at the place, a pixel apart. Several lie there too, each moved by a part of their
+    steps, so that together they read all between: more rows than columns, as digits are tall.
     """
 
     def __init__(self, count, side):
         self.count, self.side = count, side
 
     def __call__(self, shape, dtype=None):
-        step = 1.0 if self.count == 1 else 2.0
-        rows = int(self.count**0.5)
-        columns = -(-self.count // rows)
+        step = np.array([1.0, 1.0] if self.count == 1 else [2.5, 2.0])
+        columns = int(self.count**0.5)
+        rows = -(-self.count // columns)
         cells = np.stack(np.unravel_index(np.arange(self.count), (rows, columns)), axis=1)
         offsets = step * ((cells + 0.5) / (rows, columns) - 0.5)
-        starts = np.stack([offsets, np.full_like(offsets, step * self.side / 2)], axis=1)
+        halves = np.broadcast_to(step * self.side / 2, offsets.shape)
+        starts = np.stack([offsets, halves], axis=1)
         return ops.convert_to_tensor(starts.reshape(shape), dtype)
 
 
