@@ -22,6 +22,7 @@ HELPERS = {
     "harness",
     "images",
     "index_likelihood",
+    "memory",
     "midi_ld",
     "mixture_density",
     "music_language",

@@ -50,7 +50,7 @@ import time
 
 import numpy as np
 
-from reproductions import checkpoints, files, records
+from reproductions import checkpoints, files, memory, records
 from reproductions.data import DataError
 
 NOT_CONFIGURATION = ("models", "data", "seeds", "more_seeds")
@@ -106,6 +106,8 @@ def run(
     """
     from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
+    if hasattr(task, "data"):  # else it may measure time and memory as they are for all
+        memory.keep_freed()
     name, failed, over = task.__name__.rpartition(".")[2], 0, 0
     todo = [
         dict(task=name, model=model, preset=preset, data=data_name, seed=seed, config=config)
