@@ -16,23 +16,21 @@ def clutter(rng, images, labels, count, canvas, distractors, crop):
     added at uniform places and capped at 1; then one digit is added, wholly inside, and the sum
     clipped to [0, 1]. Returns `(x [count, canvas, canvas, 1], y [count])`.
     """
-    x = np.zeros((count, canvas, canvas, 1), "float32")
-    row = np.arange(count)[:, None, None]
+    x, every = np.zeros((count, canvas, canvas, 1), "float32"), np.arange(count)
+    # An index a pixel takes half the time of one for each axis.
+    pixels, source = x.reshape(-1), images.reshape(-1)
 
-    def window(side, outer):
+    def window(chosen, side, outer):
         top, left = rng.integers(0, outer - side + 1, (2, count))
-        return (
-            row,
-            (top[:, None] + np.arange(side))[:, :, None],
-            (left[:, None] + np.arange(side))[:, None, :],
-        )
+        first = (chosen * outer + top) * outer + left
+        return first[:, None, None] + outer * np.arange(side)[:, None] + np.arange(side)
 
     for _ in range(distractors):
-        source = images[rng.integers(0, len(images), count)]
-        x[window(crop, canvas)] += source[window(crop, images.shape[1])]
-    np.minimum(x, 1.0, out=x)
+        chosen = rng.integers(0, len(images), count)
+        pixels[window(every, crop, canvas)] += source[window(chosen, crop, images.shape[1])]
+    np.clip(x, 0.0, 1.0, out=x)
     chosen = rng.integers(0, len(images), count)
-    x[window(images.shape[1], canvas)] += images[chosen]
+    pixels[window(every, images.shape[1], canvas)] += images[chosen, ..., 0]
     return np.clip(x, 0.0, 1.0, out=x), labels[chosen]
 
 
