@@ -23,7 +23,8 @@ channel, the LSTM one after the other. After 8 epochs of 8 `glimpse_1x32` erred 
 validation images, by another seed 1.28 %; without clipping 1.46 %, at a rate of 0.002 1.44 %; with
 2 × 2 of its points as channels 1.54 %, with these and clipping 1.30 %. Eight glimpses that began
 over 24 × 24 pixels, and cut tall digits off, erred on 1.02 % of test images after all 60 epochs,
-over 30 × 24 on 0.84 % (0.76 % of validation images each).
+over 30 × 24 on 0.84 % (0.76 % of validation images each). By so short a run `ram_4` erred on 70 %;
+with places drawn twice as widely 71 %, with four draws for each image, in twice the time, 63 %.
 """
 
 import numpy as np
