@@ -10,8 +10,8 @@ def keep_freed():
     """Freed memory stays with this process; whether the C library took that, as glibc does.
 
     By default glibc gives large blocks back to the system, which clears each page of them before
-    the next step has it: a tenth to a half of a step. To be called before data is loaded, as
-    threads that have allocated keep to what was set before.
+    the next step has it: a tenth to a half of a step. To be called before data is loaded; after
+    that it had no effect.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
