@@ -44,4 +44,4 @@ def pages(how):
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc")
 def test_freed_memory_is_not_asked_for_again():
-    assert 10 * pages("kept") < pages("given back")
+    assert 10 * max(pages("kept"), 10) < pages("given back")
