@@ -1,4 +1,4 @@
-"""Published layers on graphs: GCN (Kipf & Welling 2017), GIN (Xu et al. 2019) and 1-WL colours.
+"""Published layers on graphs: GCN (Kipf & Welling 2017), GIN (Xu et al. 2019) and 1-WL colors.
 
 A graph is an edge list `[e, 2]` of pairs (i, j): node i reads node j, as y = A x does. Batches are
 disjoint unions. Everything is summed by segments; no matrix is made.
@@ -91,26 +91,26 @@ class GINConv(GraphLayer):
         return self.out(self.hidden((1 + self.epsilon) * x + gather_sum(edges, x)))
 
 
-def wl_colours(edges, colours, rounds=3):
-    """Colours of the Weisfeiler-Leman test, hashed: integers `[n]` below `MODULUS`.
+def wl_colors(edges, colors, rounds=3):
+    """Colors of the Weisfeiler-Leman test, hashed: integers `[n]` below `MODULUS`.
 
-    In each round a node's colour becomes a hash of its own, of the multiset of those that it reads
-    and of those that read it; sums of scrambled colours stand for multisets, so unlike colours
+    In each round a node's color becomes a hash of its own, of the multiset of those that it reads
+    and of those that read it; sums of scrambled colors stand for multisets, so unlike colors
     may meet, rarely.
 
     References:
         - [Shervashidze et al., 2011](https://jmlr.org/papers/v12/shervashidze11a.html)
     """
-    n = ops.shape(colours)[0]
-    colours = ops.cast(colours, "int32") % MODULUS
+    n = ops.shape(colors)[0]
+    colors = ops.cast(colors, "int32") % MODULUS
     for _ in range(rounds):
-        found = _scramble(colours, 7919)
+        found = _scramble(colors, 7919)
         for a, b, factor in ((0, 1, 15485), (1, 0, 27644)):
-            sent = ops.take(_scramble(colours, factor), edges[:, b], axis=0)
+            sent = ops.take(_scramble(colors, factor), edges[:, b], axis=0)
             summed = ops.segment_sum(sent, edges[:, a], num_segments=n) % MODULUS
             found = found + _scramble(summed, factor + 1)
-        colours = found % MODULUS
-    return colours
+        colors = found % MODULUS
+    return colors
 
 
 def _scramble(x, factor):

@@ -12,7 +12,7 @@ from baselines.checks import check_images, check_int, check_positive
 def pyramid(images, patch, num_scales):
     """Images pooled by 1, 2, 4, ..., ready for `retina` to read patches from.
 
-    Zeros lie around each level, enough for a patch centred anywhere in the image.
+    Zeros lie around each level, enough for a patch centered anywhere in the image.
 
     Args:
         images: Tensor `[b, height, width, c]`.
@@ -37,28 +37,28 @@ def pyramid(images, patch, num_scales):
     return ops.concatenate(levels, axis=1), sizes
 
 
-def retina(levels, sizes, centres, patch):
+def retina(levels, sizes, centers, patch):
     """Concentric patches of p × p, each of twice the last one's view: a retina's glimpse.
 
     The patch of scale s covers p 2^s pixels each way and is read from the image pooled by
-    f = 2^s, whose pixels a patch can't cut: its first one is round((centre − (f − 1)/2)/f −
-    (p − 1)/2), which puts the patch's middle at most f/2 pixels from `centres`. No gradient
-    reaches the centres.
+    f = 2^s, whose pixels a patch can't cut: its first one is round((center − (f − 1)/2)/f −
+    (p − 1)/2), which puts the patch's middle at most f/2 pixels from `centers`. No gradient
+    reaches the centers.
 
     Args:
         levels: Tensor `[b, n, c]`, and
         sizes: list of pairs, as `pyramid` gives.
-        centres: Tensor `[b, 2]` of rows and columns in pixels, inside the image.
+        centers: Tensor `[b, 2]` of rows and columns in pixels, inside the image.
         patch: Integer p.
 
     Returns:
         Tensor `[b, S, p, p, c]`; zero outside the image.
     """
-    centres = ops.convert_to_tensor(centres)
+    centers = ops.convert_to_tensor(centers)
     n, c = levels.shape[1:]
     factors = 2.0 ** np.arange(len(sizes))[:, None]  # [S, 1]
-    factors = ops.convert_to_tensor(factors, centres.dtype)
-    starts = (centres[:, None] - (factors - 1) / 2) / factors - (patch - 1) / 2
+    factors = ops.convert_to_tensor(factors, centers.dtype)
+    starts = (centers[:, None] - (factors - 1) / 2) / factors - (patch - 1) / 2
     starts = ops.cast(ops.round(starts), "int32") + (patch // 2 + 1)  # [b, S, 2]
     widths = np.array([width for _, width in sizes], "int32")
     offsets = np.cumsum([0, *(height * width for height, width in sizes[:-1])], dtype="int32")
@@ -102,12 +102,12 @@ class RecurrentAttention(keras.Model):
         l_{t+1} &\sim \mathcal{N}(\tanh(W_m h_t), \sigma^2 I), \qquad b_t = W_b h_t
 
     with ρ the retina, biases left out. Class scores are linear in the last h. Locations are
-    (row, column) in [−1, 1]², ±1 being the outermost pixels' centres; what is drawn beyond is
+    (row, column) in [−1, 1]², ±1 being the outermost pixels' centers; what is drawn beyond is
     looked at from the border. Patches are read from an image pyramid, which is far cheaper than
     pooling each, and puts a patch of scale s up to 2^s / 2 pixels aside (see `retina`).
 
     In training the first location is uniform over [−1, 1]² and the others are drawn. At
-    inference the first is the centre and the others are the means: nothing is random.
+    inference the first is the center and the others are the means: nothing is random.
 
     The loss in `fit` is the compiled one, which must take class scores and integer labels, plus
     `reinforce_weight` × REINFORCE on the locations drawn and `baseline_weight` × the baseline's
@@ -206,8 +206,8 @@ class RecurrentAttention(keras.Model):
         self._drawn = (scores, *drawn) if training else None  # for `compute_loss`
         if looks == 1:
             return scores
-        shares = ops.log_softmax(ops.reshape(scores, (-1, looks, self.num_classes)))
-        return ops.logsumexp(shares, axis=1) - float(np.log(looks))
+        proportions = ops.log_softmax(ops.reshape(scores, (-1, looks, self.num_classes)))
+        return ops.logsumexp(proportions, axis=1) - float(np.log(looks))
 
     def locations(self, images):
         """Where `images` are looked at, at inference: `[b, T, 2]`, rows and columns in pixels."""

@@ -15,7 +15,7 @@ from baselines.checks import check_int, check_positive
 
 
 def sinkhorn(logits, temperature=1.0, iterations=20):
-    r"""Rows and columns of exp(logits / τ) normalised in turn (Mena et al. 2018, equation 2).
+    r"""Rows and columns of exp(logits / τ) normalized in turn (Mena et al. 2018, equation 2).
 
     .. math:: S^0(X) = \exp(X / \tau), \qquad S^l(X) = T_c(T_r(S^{l-1}(X)))
 
@@ -228,7 +228,7 @@ def fast_rank(keys, strength=1.0):
         P_Q(z, w) = z - v(z_\sigma - w)_{\sigma^{-1}}
 
     for w = ρ = (n, …, 1), σ sorting z descending and v the isotonic regression. Ranks ascend
-    from 1 with the keys; quadratic regularisation.
+    from 1 with the keys; quadratic regularization.
 
     Args:
         keys: Float tensor `[b, n]`.

@@ -22,7 +22,7 @@ def affine_grid(theta, output_size):
         output_size: Pair of integers (h, w).
 
     Returns:
-        Tensor `[b, h, w, 2]`, −1 and 1 being the centres of the image's outermost pixels.
+        Tensor `[b, h, w, 2]`, −1 and 1 being the centers of the image's outermost pixels.
     """
     theta, (h, w) = ops.convert_to_tensor(theta), output_size
     y, x = np.meshgrid(np.linspace(-1, 1, h), np.linspace(-1, 1, w), indexing="ij")
@@ -71,12 +71,12 @@ def bilinear_sample(images, grid):
 
 @keras.saving.register_keras_serializable(package="baselines")
 class SpatialTransformer(layers.Layer):
-    r"""Reads one affine crop of each image, placed by a localisation network.
+    r"""Reads one affine crop of each image, placed by a localization network.
 
     .. math:: \theta = \mathrm{flatten}(f(U))\, W + \theta_0, \qquad
         V = \mathrm{sample}(U, \mathrm{grid}(\theta))
 
-    with f the localisation network and W, θ₀ the head. W starts at zero and θ₀ at the scaled
+    with f the localization network and W, θ₀ the head. W starts at zero and θ₀ at the scaled
     identity, `scale` (I | 0): the first crops hold the middle of each image. Crops are not
     smoothed: one that is coarser than the image skips pixels.
 
@@ -158,7 +158,7 @@ def spatial_transformer_net(
     input_shape,
     num_classes,
     crop=32,
-    localisation=None,
+    localization=None,
     classifier=None,
     scale=0.5,
     name="spatial_transformer_net",
@@ -171,7 +171,7 @@ def spatial_transformer_net(
         input_shape: (height, width, channels).
         num_classes: Integer, the number of scores.
         crop: Integer, the crop's side in pixels.
-        localisation: Keras model of images [b, h, w, c], to features of any shape; None for two
+        localization: Keras model of images [b, h, w, c], to features of any shape; None for two
             5×5 convolutions of 20 filters and a hidden layer of 20, on the image at half size.
         classifier: Keras model of crops [b, crop, crop, c], to features of any shape, which a
             dense layer makes into scores; None for three 3×3 convolutions and a hidden layer.
@@ -182,9 +182,9 @@ def spatial_transformer_net(
             "Received an invalid value for `input_shape`, expected (height, width, channels). "
             f"Received: input_shape={input_shape}"
         )
-    if localisation is None:
-        localisation = _localisation_net(input_shape)
-    transformer = SpatialTransformer(crop, localisation, scale, name="spatial_transformer")
+    if localization is None:
+        localization = _localization_net(input_shape)
+    transformer = SpatialTransformer(crop, localization, scale, name="spatial_transformer")
     if classifier is None:
         classifier = _classifier((crop, crop, input_shape[2]))
     check_network("classifier", classifier)
@@ -193,14 +193,14 @@ def spatial_transformer_net(
     return keras.Model(images, layers.Dense(num_classes)(features), name=name)
 
 
-def _localisation_net(shape):
+def _localization_net(shape):
     images = keras.Input(shape)
     x = layers.AveragePooling2D(2, padding="same")(images)
     for _ in range(2):
         x = layers.Conv2D(20, 5, padding="same", activation="relu")(x)
         x = layers.MaxPooling2D(2, padding="same")(x)
     x = layers.Dense(20, activation="relu")(layers.Flatten()(x))
-    return keras.Model(images, x, name="localisation")
+    return keras.Model(images, x, name="localization")
 
 
 def _classifier(shape):

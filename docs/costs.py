@@ -24,7 +24,7 @@ NAMES = {
     "growth": ("`SparseHyperlayer`, {size:,} inputs, outputs and tuples", "dense layer"),
     "glimpse": ("`Glimpse` of {side} × {side} in {size} × {size}", "bilinear crop"),
     "glimpse_conv": (
-        "the same with a localisation network of 10 million weights",
+        "the same with a localization network of 10 million weights",
         "bilinear crop with it",
     ),
     "wide_resnet": ("WRN-{size}-1, generated kernels", "WRN-{size}-1, its own kernels"),

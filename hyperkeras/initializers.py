@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from hyperkeras.ops.hyperfan import hyperfan_in, hyperfan_out
+from hyperkeras.ops.generated.hyperfan import hyperfan_in, hyperfan_out
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")

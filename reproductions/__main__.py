@@ -11,39 +11,12 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).parent / "results"
-HELPERS = {
-    "__main__",
-    "checkpoints",
-    "data",
-    "drawings",
-    "files",
-    "graph_data",
-    "graph_pictures",
-    "harness",
-    "images",
-    "index_likelihood",
-    "memory",
-    "midi_ld",
-    "mixture_density",
-    "music_language",
-    "music_measures",
-    "music_models",
-    "music_ngram",
-    "node_data",
-    "normals",
-    "records",
-    "report",
-    "texts",
-    "tunes",
-}
-PARTS = ("_networks", "_pictures", "_steps")  # of a task that needs more than one file
+TASKS = Path(__file__).parent / "tasks"
 
 
 def tasks():
-    """The names of the modules in this folder that are tasks."""
-    folder = [str(Path(__file__).parent)]
-    names = {module.name for module in pkgutil.iter_modules(folder)} - HELPERS
-    return sorted(name for name in names if not name.endswith(PARTS))
+    """The names of the tasks: the modules and packages in their folder."""
+    return sorted(module.name for module in pkgutil.iter_modules([str(TASKS)]))
 
 
 def known(kind, name, names):
@@ -55,7 +28,7 @@ def known(kind, name, names):
 
 
 def load(name):
-    return importlib.import_module(f"reproductions.{known('task', name, tasks())}")
+    return importlib.import_module(f"reproductions.tasks.{known('task', name, tasks())}")
 
 
 def positive(text):
@@ -160,7 +133,7 @@ def run(options):
     if options.out is None and options.preset == "smoke":
         out = Path(tempfile.mkdtemp(prefix="reproductions-"))
 
-    from reproductions import harness, report
+    from reproductions.engine import harness, report
 
     if options.deterministic:
         make_deterministic()
@@ -174,7 +147,7 @@ def run(options):
 
 
 def show_report(options):
-    from reproductions import report
+    from reproductions.engine import report
 
     found = [load(name) for name in tasks()]
     for task in found:
@@ -186,8 +159,8 @@ def show_report(options):
 def main(arguments=None):
     """The exit code: 0, 1 for a failed run or unusable files, 2 for a bad argument."""
     options = parse(arguments)
-    from reproductions.data import DataError
-    from reproductions.records import RecordError
+    from reproductions.data.data_dir import DataError
+    from reproductions.engine.records import RecordError
 
     try:
         if options.command == "list":

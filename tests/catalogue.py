@@ -356,7 +356,7 @@ CASES = [
         4 * 3 * 3 + 3 * 3 + (3 + 1) * 3 * 4 + 4,
     ),
     Case(
-        "graph_conv_of_neighbours",
+        "graph_conv_of_neighbors",
         ("SparseGraphConv",),
         on_graphs(layers.SparseGraphConv, 2, 2, use_bias=False),
         (5, 3),

@@ -23,7 +23,7 @@ def scale_sigmas(raw, size, min_sigma=0.0):
     return (softplus(np.asarray(raw) + 2) + min_sigma)[..., None] * np.array(size, "float64")
 
 
-def neighbours(mean):
+def neighbors(mean):
     """The 2**c floor/ceil tuples of one mean [c]."""
     ends = [(int(np.floor(m)), int(np.ceil(m))) for m in mean]
     return np.array(list(itertools.product(*ends)))
@@ -42,7 +42,7 @@ def proportions(tuples, means, sigmas):
     """tuples [i, c], means and sigmas [k, c] -> [i, k]."""
     tuples, means, sigmas = (np.asarray(a, "float64") for a in (tuples, means, sigmas))
     exponent = -0.5 * ((tuples[:, None] - means) ** 2 / (1e-6 + sigmas)).sum(-1)
-    exponent -= exponent.max(0)  # the normaliser divides it out again
+    exponent -= exponent.max(0)  # the normalizer divides it out again
     q = np.exp(exponent) * ~duplicate_mask(tuples)[:, None]
     return q / q.sum(0)
 
@@ -209,7 +209,7 @@ def sparse_output(layer, x, training):
         chunk, w = layer.chunk_size or k, np.zeros(layer.full_size)
         for a in range(0, k, chunk):
             here = slice(a, a + chunk)
-            tuples = np.concatenate([neighbours(one) for one in m[here]])
+            tuples = np.concatenate([neighbors(one) for one in m[here]])
             w += dense(tuples, proportions(tuples, m[here], s[here]) @ v[here], layer.full_size)
         weights.append(w)
     n = r - len(layer.target_shape)
@@ -425,7 +425,7 @@ def graph_output(layer, x, edges, training, values=None):
             p, found = positions[:, m], np.zeros(x.shape)
             for i in range(n):
                 worth = {int(j): a for (here, j), a in zip(edges, values, strict=True) if here == i}
-                if m >= layer.neighbours:
+                if m >= layer.neighbors:
                     worth = dict.fromkeys(beside(p, mu[i, m]), 1.0)
                 near = {j: (abs(a), (p[j] - mu[i, m]) ** 2) for j, a in worth.items()}
                 for j, q in gaussian_shares(near, sigma[i, m], training).items():

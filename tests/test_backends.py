@@ -98,7 +98,7 @@ def test_loss_and_gradient_in_training(case):
     for w, w0 in zip(weights, start, strict=True):
         w.assign(w0)
     loss, steps = trained(layer, x, y, lambda y, p: keras.ops.sum((p - y) ** 2), 1e-2)
-    if "TopKSource" in case.covers:  # its regulariser is no part of the reference
+    if "TopKSource" in case.covers:  # its regularizer is no part of the reference
         return
     np.testing.assert_allclose(loss, values[0], rtol=1e-3, atol=1e-3)
     slope = sum((g * d).sum() for g, d in zip(steps, along, strict=True))

@@ -58,7 +58,7 @@ def as_it_was(monkeypatch):
     """Puts back what `reproduce.md` changes: a task, and the console."""
     import rich
 
-    from reproductions import static_mnist
+    from reproductions.tasks import static_mnist
 
     for name in ("MODELS", "build"):
         monkeypatch.setattr(static_mnist, name, getattr(static_mnist, name))

@@ -23,7 +23,7 @@ recurrent = pytest.mark.parametrize("case", RECURRENT, ids=lambda case: case.nam
 
 # What they multiply the input by is made from the input without a bound, so that its square has
 # to be a number, in the gradient its cube.
-QUADRATIC = {"dense", "top_k", "graph_conv", "graph_conv_of_neighbours"}
+QUADRATIC = {"dense", "top_k", "graph_conv", "graph_conv_of_neighbors"}
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_graphs_masked_wholly_touch_no_other(kind, training):
 
 
 def far_apart(size):
-    """Raw means of a FreeSource whose neighbours' linear indices are alike modulo 2**32."""
+    """Raw means of a FreeSource whose neighbors' linear indices are alike modulo 2**32."""
     rows, columns = size
     wanted = np.array([[0.3, 5.4], [2**32 // columns + 0.3, 5.4], [rows - 1.2, columns - 1.2]])
     share = wanted / (np.array(size) - 1)
@@ -254,7 +254,7 @@ def test_index_spaces_beyond_32_bits(chunk_size, training, policy):
     chunks = [[0, 1, 2]] if chunk_size is None else [[0], [1], [2]]
     for chunk in chunks:
         if training:
-            tuples = np.concatenate([reference.neighbours(means[k]) for k in chunk])
+            tuples = np.concatenate([reference.neighbors(means[k]) for k in chunk])
             weights = reference.proportions(tuples, means[chunk], sigmas[chunk]) @ values[chunk]
         else:
             tuples, weights = np.round(means[chunk]).astype(int), values[chunk]

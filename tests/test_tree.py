@@ -231,7 +231,7 @@ def test_layers_are_registered(name):
 
 def test_layers_stand_one_public_class_a_file():
     seen = set()
-    for path in sorted((ROOT / "hyperkeras/layers").glob("*.py")):
+    for path in sorted((ROOT / "hyperkeras/layers").rglob("*.py")):
         body = ast.parse(path.read_text()).body
         classes = [n.name for n in body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
         assert len(classes) <= 1, f"{path.name} has {classes}"

@@ -6,7 +6,7 @@ import types
 import keras
 import numpy as np
 
-from reproductions import harness
+from reproductions.engine import harness
 
 
 class ToyData:

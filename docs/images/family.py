@@ -1,6 +1,6 @@
 """Draws `family.svg`, the picture on the first page: python docs/images/family.py
 
-Lines and letters take the page's own colour (`currentColor`), so that it reads in light and dark.
+Lines and letters take the page's own color (`currentColor`), so that it reads in light and dark.
 """
 
 from pathlib import Path
@@ -62,10 +62,10 @@ def sparse(rng):
     for i, (row, column) in enumerate(zip(range(n), rng.permutation(n), strict=True)):
         cells[row, column] = 1
         if i % 3 == 0:
-            centre = x + (column + 0.5) * side / n, y + (row + 0.5) * side / n
-            disc = f'<circle cx="{centre[0]}" cy="{centre[1]}" r="19" fill="{BLUE}" '
+            center = x + (column + 0.5) * side / n, y + (row + 0.5) * side / n
+            disc = f'<circle cx="{center[0]}" cy="{center[1]}" r="19" fill="{BLUE}" '
             parts.append(disc + 'fill-opacity="0.18"/>')
-            parts.append(arrow(centre[0], centre[1], centre[0] + 15, centre[1] + 13, BLUE))
+            parts.append(arrow(center[0], center[1], center[0] + 15, center[1] + 13, BLUE))
     numbers = words(100, 66, "(μ, σ, v) × k") + arrow(100, 74, 100, 91)
     return matrix(x, y, side, cells, BLUE) + "".join(parts) + numbers
 

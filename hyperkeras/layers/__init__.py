@@ -1,32 +1,32 @@
 """Keras layers: state, configuration and shape checks around `hyperkeras.ops`."""
 
-from hyperkeras.layers.affine_source import AffineSource
-from hyperkeras.layers.box_source import BoxSource
-from hyperkeras.layers.coordinate_generator import CoordinateGenerator
-from hyperkeras.layers.dct_generator import DCTGenerator
-from hyperkeras.layers.dense_source import DenseSource
-from hyperkeras.layers.free_source import FreeSource
-from hyperkeras.layers.generator import Generator
-from hyperkeras.layers.glimpse import Glimpse
-from hyperkeras.layers.hyper_conv2d import HyperConv2D
-from hyperkeras.layers.hyper_dense import HyperDense
-from hyperkeras.layers.hyper_lstm import HyperLSTM
-from hyperkeras.layers.hyper_lstm_cell import HyperLSTMCell
-from hyperkeras.layers.hyper_rnn import HyperRNN
-from hyperkeras.layers.hyper_rnn_cell import HyperRNNCell
-from hyperkeras.layers.kernel_generator import KernelGenerator
-from hyperkeras.layers.layer_norm_lstm import LayerNormLSTM
-from hyperkeras.layers.layer_norm_lstm_cell import LayerNormLSTMCell
+from hyperkeras.layers.generated.hyper_conv2d import HyperConv2D
+from hyperkeras.layers.generated.hyper_dense import HyperDense
+from hyperkeras.layers.generators.base_generator import Generator
+from hyperkeras.layers.generators.coordinate_generator import CoordinateGenerator
+from hyperkeras.layers.generators.dct_generator import DCTGenerator
+from hyperkeras.layers.generators.kernel_generator import KernelGenerator
+from hyperkeras.layers.graph.sparse_graph_conv import SparseGraphConv
+from hyperkeras.layers.graph.sparse_graph_transform import SparseGraphTransform
+from hyperkeras.layers.hypercomplex.base_phm_layer import PHMLayer
+from hyperkeras.layers.hypercomplex.phm_conv2d import PHMConv2D
+from hyperkeras.layers.hypercomplex.phm_dense import PHMDense
 from hyperkeras.layers.mip_encoding import MIPEncoding
-from hyperkeras.layers.phm_conv2d import PHMConv2D
-from hyperkeras.layers.phm_dense import PHMDense
-from hyperkeras.layers.phm_layer import PHMLayer
 from hyperkeras.layers.quicksort import Quicksort
-from hyperkeras.layers.source import Source
-from hyperkeras.layers.sparse_graph_conv import SparseGraphConv
-from hyperkeras.layers.sparse_graph_transform import SparseGraphTransform
-from hyperkeras.layers.sparse_hyperlayer import SparseHyperlayer
-from hyperkeras.layers.top_k_source import TopKSource
+from hyperkeras.layers.rnn.hyper_lstm import HyperLSTM
+from hyperkeras.layers.rnn.hyper_lstm_cell import HyperLSTMCell
+from hyperkeras.layers.rnn.hyper_rnn import HyperRNN
+from hyperkeras.layers.rnn.hyper_rnn_cell import HyperRNNCell
+from hyperkeras.layers.rnn.layer_norm_lstm import LayerNormLSTM
+from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
+from hyperkeras.layers.sources.affine_source import AffineSource
+from hyperkeras.layers.sources.base_source import Source
+from hyperkeras.layers.sources.box_source import BoxSource
+from hyperkeras.layers.sources.dense_source import DenseSource
+from hyperkeras.layers.sources.free_source import FreeSource
+from hyperkeras.layers.sources.top_k_source import TopKSource
+from hyperkeras.layers.sparse.glimpse import Glimpse
+from hyperkeras.layers.sparse.sparse_hyperlayer import SparseHyperlayer
 
 __all__ = [
     "AffineSource",

@@ -2,7 +2,7 @@
 
 import keras
 
-from hyperkeras.ops.encoding import mip_encoding
+from hyperkeras.ops.encodings import mip_encoding
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -11,7 +11,7 @@ class MIPEncoding(keras.layers.Layer):
 
     .. math:: E(\gamma) = \left[\cos\tfrac{\pi\gamma}{2},\ \sin\tfrac{\pi\gamma}{2}\right]
 
-    One half of magnitude-invariant parametrisations; the other is `residual=True` of
+    One half of magnitude-invariant parametrizations; the other is `residual=True` of
     `hyperkeras.models.Hypernetwork`. Each can be used without the other.
 
     Input shape:

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from hyperkeras.ops.balanced import mean_half_permutation
-from hyperkeras.ops.checks import check_int, check_number
-from hyperkeras.ops.sorting import (
+from hyperkeras.ops.argument_validation import check_int, check_number
+from hyperkeras.ops.sorting.expected_permutation import mean_half_permutation
+from hyperkeras.ops.sorting.quicksort import (
     balanced_choices,
     bucket_bounds,
     bucket_pivots,
     choice_logits,
-    choice_shares,
+    choice_proportions,
     half_permutation,
     num_splits,
 )
@@ -31,7 +31,7 @@ class Quicksort(keras.layers.Layer):
     where p is its bucket's median; with `sigmoid="cauchy"`, ½ + arctan(…) / π instead. A choice
     vector sends every element to a half, in which the old order is kept: a half-permutation.
     Beside the rounded choice `num_samples` more are drawn; each counts by its probability,
-    duplicates zero, normalised in each bucket:
+    duplicates zero, normalized in each bucket:
 
     .. math:: x_{d+1} = P_d\, x_d, \quad k_{d+1} = P_d\, k_d, \qquad
         P_d = \sum_c q_c P_c, \quad q_c \propto \prod_i o_i^{c_i} (1 - o_i)^{1 - c_i}
@@ -183,7 +183,9 @@ class Quicksort(keras.layers.Layer):
         if training and self.num_samples:
             drawn = balanced_choices(self._scores(logits), bounds)
             choices = ops.concatenate([choices, drawn], axis=1)
-        return half_permutation(choices, choice_shares(choices, logits, bounds, self.joint), bounds)
+        return half_permutation(
+            choices, choice_proportions(choices, logits, bounds, self.joint), bounds
+        )
 
     def _scores(self, logits):
         """Numbers whose order in a bucket is a drawn choice: `[b, num_samples, n]`."""

@@ -1,8 +1,8 @@
 """What wraps or makes a whole network."""
 
-from hyperkeras.models.continual_hypernetwork import ContinualHypernetwork
 from hyperkeras.models.freeze import freeze
-from hyperkeras.models.hypernetwork import Hypernetwork
+from hyperkeras.models.hypernetworks.continual_hypernetwork import ContinualHypernetwork
+from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
 from hyperkeras.models.wide_resnet import wide_resnet
 
 __all__ = ["ContinualHypernetwork", "Hypernetwork", "freeze", "wide_resnet"]

@@ -2,7 +2,7 @@
 
 import keras
 
-from hyperkeras.layers.generated_layer import GeneratedLayer
+from hyperkeras.layers.generated.base_generated_layer import GeneratedLayer
 
 
 def freeze(model):

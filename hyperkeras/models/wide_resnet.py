@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from hyperkeras.layers.hyper_conv2d import HyperConv2D
-from hyperkeras.layers.kernel_generator import KernelGenerator
-from hyperkeras.ops.checks import check_int
+from hyperkeras.layers.generated.hyper_conv2d import HyperConv2D
+from hyperkeras.layers.generators.kernel_generator import KernelGenerator
+from hyperkeras.ops.argument_validation import check_int
 
 TILE = 16  # channels of the first group, and of a tile
 

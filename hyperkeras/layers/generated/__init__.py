@@ -1,0 +1,1 @@
+"""Layers whose kernels are generated."""

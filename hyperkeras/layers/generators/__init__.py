@@ -1,0 +1,1 @@
+"""Generators: layers that turn embeddings into tiles of kernels."""

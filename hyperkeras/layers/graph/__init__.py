@@ -1,0 +1,1 @@
+"""Graph layers with learned wiring."""

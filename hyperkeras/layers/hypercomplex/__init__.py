@@ -1,0 +1,1 @@
+"""Parameterized hypercomplex multiplication layers."""

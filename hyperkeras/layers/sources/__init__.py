@@ -1,0 +1,1 @@
+"""Sources: layers that give a sparse hyperlayer its index tuples."""

@@ -1,0 +1,94 @@
+"""Index tuples computed from the input: the adaptive source."""
+
+import keras
+from keras import ops
+
+from hyperkeras.initializers import LogitUniform
+from hyperkeras.layers.sources.network_source import NetworkSource
+from hyperkeras.ops.argument_validation import check_int
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class DenseSource(NetworkSource):
+    r"""Index tuples as a function of the input: the wiring adapts to each sample.
+
+    .. math:: (\hat\mu, \hat\sigma, v) = (\hat\mu_0, \hat\sigma_0, v_0)
+        + \mathrm{flatten}(f(x))\, W
+
+    with f the network, W the head's kernel and (μ̂₀, σ̂₀, v₀) free parameters that start as
+    `FreeSource`'s do: a free wiring, moved by the input.
+
+    Args:
+        num_tuples: Integer k, the number of continuous tuples.
+        network: Keras layer or model f that maps the input to features of any shape; None to
+            read the input itself.
+        sigma_scale: Float ≥ 0. Factor on all variances.
+        min_sigma: Float ≥ 0. Added to the variance, as a fraction of the tensor's size.
+        fixed_values: Boolean. Whether all values are 1 and neither learned nor computed.
+
+    Input shape:
+        `[b, ...]`, whatever the network takes.
+
+    Output shape:
+        Means `[b, k, c]`, variances `[b, k, c]`, values `[b, k]`.
+
+    Parameters: the network's, and k n (F + 1) for F features and n = c + 2 numbers a tuple,
+    c + 1 with `fixed_values`.
+
+    Example:
+
+    ```python
+    network = keras.layers.Dense(64, activation="relu")
+    source = hyperkeras.layers.DenseSource(num_tuples=32, network=network)
+    layer = hyperkeras.layers.SparseHyperlayer((16,), source, local_samples=4, region=4)
+    ```
+
+    References:
+        - [Bloem, 2018](https://arxiv.org/abs/1810.09184)
+    """
+
+    def __init__(
+        self,
+        num_tuples,
+        network=None,
+        sigma_scale=0.2,
+        min_sigma=0.0,
+        fixed_values=False,
+        **kwargs,
+    ):
+        super().__init__(network, sigma_scale=sigma_scale, min_sigma=min_sigma, **kwargs)
+        self.num_tuples = check_int("num_tuples", num_tuples, 1)
+        self.fixed_values = bool(fixed_values)
+
+    def build(self, input_shape):
+        k, c = self.num_tuples, len(self.bound_size())
+        numbers = c + 1 if self.fixed_values else c + 2
+        self.build_head(input_shape, k * numbers, scale=0.1)
+        self.means = self.add_weight(
+            name="means", shape=(k, c), initializer=LogitUniform(), autocast=False
+        )
+        self.sigmas = self.add_weight(
+            name="sigmas", shape=(k,), initializer="zeros", autocast=False
+        )
+        self.values = None
+        if not self.fixed_values:
+            self.values = self.add_weight(
+                name="values", shape=(k,), initializer="ones", autocast=False
+            )
+
+    def call(self, inputs):
+        c = len(self.size)
+        raw = self.raw(inputs)
+        raw = ops.reshape(raw, (ops.shape(raw)[0], self.num_tuples, -1))  # [b, k, n]
+        means, sigmas = self.scale(raw[..., :c] + self.means, raw[..., c] + self.sigmas)
+        values = ops.ones_like(raw[..., c])
+        if self.values is not None:
+            values = raw[..., c + 1] + self.values
+        return means, sigmas, values
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_tuples": self.num_tuples,
+            "fixed_values": self.fixed_values,
+        }

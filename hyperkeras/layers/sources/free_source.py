@@ -1,0 +1,97 @@
+"""Index tuples as free parameters."""
+
+import keras
+from keras import ops
+
+from hyperkeras.initializers import LogitUniform
+from hyperkeras.layers.sources.base_source import Source
+from hyperkeras.ops.argument_validation import check_int
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class FreeSource(Source):
+    """Index tuples that are free parameters: one wiring for all inputs.
+
+    Raw parameters `means [k, c]` (starting evenly spread over the tensor), `sigmas [k]` (zeros)
+    and `values [k]` (ones) go through `scale_means` and `scale_sigmas`. They stay in the
+    variable dtype under mixed precision: half precision can't tell indices beyond 2048 apart.
+
+    Args:
+        num_tuples: Integer k, the number of continuous tuples.
+        sigma_scale: Float ≥ 0. Factor on all variances.
+        min_sigma: Float ≥ 0. Added to the variance, as a fraction of the tensor's size.
+        fixed_values: Boolean. Whether all values are 1 and not learned.
+        shared: Boolean. Whether a batch draws its integer tuples once, for all its samples,
+            rather than for each: far cheaper, with a noisier gradient.
+        means_initializer: Initializer of the raw means; None for `LogitUniform`.
+        values_initializer: Initializer of the values.
+
+    Input shape:
+        Any; only the batch dimension is read.
+
+    Output shape:
+        Means `[b, k, c]`, variances `[b, k, c]`, values `[b, k]`; b is 1 where `shared`.
+
+    Parameters: k (c + 2), or k (c + 1) with `fixed_values`.
+
+    Example:
+
+    ```python
+    source = hyperkeras.layers.FreeSource(num_tuples=32)
+    layer = hyperkeras.layers.SparseHyperlayer((16,), source, local_samples=4, region=4)
+    ```
+
+    References:
+        - [Bloem, 2018](https://arxiv.org/abs/1810.09184)
+    """
+
+    def __init__(
+        self,
+        num_tuples,
+        sigma_scale=0.2,
+        min_sigma=0.0,
+        fixed_values=False,
+        shared=False,
+        means_initializer=None,
+        values_initializer="ones",
+        **kwargs,
+    ):
+        super().__init__(sigma_scale=sigma_scale, min_sigma=min_sigma, **kwargs)
+        self.num_tuples = check_int("num_tuples", num_tuples, 1)
+        self.fixed_values = bool(fixed_values)
+        self.shared = bool(shared)
+        self.means_initializer = keras.initializers.get(means_initializer or LogitUniform())
+        self.values_initializer = keras.initializers.get(values_initializer)
+
+    def build(self, input_shape):
+        k, c = self.num_tuples, len(self.bound_size())
+        self.means = self._add_raw("means", (k, c), self.means_initializer)
+        self.sigmas = self._add_raw("sigmas", (k,), "zeros")
+        self.values = None
+        if not self.fixed_values:
+            self.values = self._add_raw("values", (k,), self.values_initializer)
+
+    def _add_raw(self, name, shape, initializer):
+        return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
+
+    def call(self, inputs):
+        means, sigmas = self.scale(ops.convert_to_tensor(self.means), self.sigmas)
+        values = ops.ones_like(sigmas[:, 0]) if self.values is None else self.values
+        b = 1 if self.shared else ops.shape(inputs)[0]
+        return tuple(
+            ops.broadcast_to(ops.convert_to_tensor(x), (b, *x.shape))
+            for x in (means, sigmas, values)
+        )
+
+    def compute_output_shape(self, input_shape):
+        return super().compute_output_shape((1,) if self.shared else input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_tuples": self.num_tuples,
+            "fixed_values": self.fixed_values,
+            "shared": self.shared,
+            "means_initializer": keras.initializers.serialize(self.means_initializer),
+            "values_initializer": keras.initializers.serialize(self.values_initializer),
+        }

@@ -1,0 +1,1 @@
+"""Sparse hyperlayers: linear maps whose wiring is learned."""

@@ -1,0 +1,1 @@
+"""Hypernetworks around whole Keras models."""

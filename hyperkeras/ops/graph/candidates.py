@@ -1,0 +1,156 @@
+"""Which nodes of its graph a continuous tuple may mean, and how it shares its value among them."""
+
+import keras
+from keras import ops
+
+from hyperkeras.ops.graph.message_passing import EPSILON, TIE
+
+
+def node_order(positions, node_graph):
+    """Nodes by graph, then by position: `[n, k]`; each graph's place in it follows from its id.
+
+    Args:
+        positions: Float tensor of shape `[n, k]`.
+        node_graph: Integer tensor of shape `[n]`: each node's graph, from 0, all below n.
+
+    Returns:
+        The order `[n, k]`, the place `[n]` of each graph's first node and its number of nodes.
+    """
+    n, k = ops.shape(positions)
+    by_position = ops.cast(ops.argsort(ops.stop_gradient(positions), axis=0), "int32")
+    graphs = ops.reshape(ops.take(node_graph, ops.reshape(by_position, (-1,)), axis=0), (n, k))
+    by_graph = ops.argsort(graphs, axis=0)  # stable on every backend
+    order = ops.take_along_axis(by_position, by_graph, axis=0)
+    count = ops.segment_sum(ops.ones_like(node_graph), node_graph, num_segments=n)
+    return order, ops.cumsum(count) - count, count
+
+
+def nearest_places(positions, order, means, first, count):
+    """The last place in each graph's order at or below each mean, or the first: binary search.
+
+    Args:
+        positions: Float tensor of shape `[n, k]`.
+        order: Integer tensor of shape `[n, k]`.
+        means: Float tensor of shape `[t, k]`.
+        first: Integer tensor of shape `[t, 1]`: where the tuple's graph begins.
+        count: Integer tensor of shape `[t, 1]`: how many nodes it has.
+
+    Returns:
+        Integer tensor of shape `[t, k]`.
+    """
+    positions, means = ops.stop_gradient(positions), ops.stop_gradient(means)
+    ascending = at_nodes(positions, order)
+    low = ops.broadcast_to(first, ops.shape(means))
+    high = low + count
+    steps = 31 if positions.shape[0] is None else positions.shape[0].bit_length()
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        right = ops.logical_and(low < high, at_nodes(ascending, middle) <= means)
+        low, high = ops.where(right, middle + 1, low), ops.where(right, high, middle)
+        return low, ops.maximum(low, high)
+
+    low, _ = ops.fori_loop(0, steps, halve, (low, high))
+    return ops.maximum(low - 1, first)
+
+
+def at_nodes(table, nodes):
+    """`table` [n, k] at `nodes` [..., k], column by column."""
+    n, k = ops.shape(table)
+    # A search's middle may be one beyond the last place; what is found there is not used.
+    flat = ops.clip(nodes, 0, n - 1) * k + ops.arange(k, dtype="int32")
+    return ops.take(ops.reshape(table, (-1,)), flat, axis=0)
+
+
+def candidate_nodes(
+    positions,
+    means,
+    node_graph,
+    mean_graph,
+    global_samples=0,
+    local_samples=0,
+    region=None,
+    seed=None,
+):
+    r"""Nodes near each mean, and drawn: `sample_tuples` where nodes have learned positions.
+
+    Sorted by position, the nodes of a graph have an order, in which each mean has a node below
+    and one above. Besides, g nodes are drawn uniformly from its graph, and l from a window of
+    `region` places around it. Sorting takes O(n log n), the search O(t log n): never n × n.
+
+    Args:
+        positions: Float tensor of shape `[n, k]`.
+        means: Float tensor of shape `[t, k]`.
+        node_graph: Integer tensor of shape `[n]`: each node's graph, from 0, all below n.
+        mean_graph: Integer tensor of shape `[t]`, graphs that have nodes.
+        global_samples: Integer g ≥ 0.
+        local_samples: Integer l ≥ 0.
+        region: Integer, or None for the whole graph.
+        seed: Integer or `keras.random.SeedGenerator`.
+
+    Returns:
+        Integer tensor of shape `[2 + g + l, t, k]`: below, above, then drawn ones.
+    """
+    order, starts, counts = node_order(positions, node_graph)
+    first, count = (ops.take(a, mean_graph, axis=0)[:, None] for a in (starts, counts))
+    below = nearest_places(positions, order, means, first, count)
+    last = first + count - 1
+    places = [below[None], ops.minimum(below + 1, last)[None]]
+    t, k = ops.shape(means)
+    width = count if region is None else ops.minimum(count, region)
+    window = ops.clip(below - width // 2 + 1, first, last + 1 - width)
+    for samples, start, dims in ((global_samples, first, count), (local_samples, window, width)):
+        if samples:
+            u = keras.random.uniform((samples, t, k), dtype="float32", seed=seed)
+            step = ops.cast(u * ops.cast(dims, "float32"), "int32")
+            places.append(ops.minimum(start + step, start + dims - 1))
+    return at_nodes(order, ops.concatenate(places, axis=0))
+
+
+def candidate_proportions(columns, positions, means, sigmas):
+    r"""How tuples of nodes share a continuous tuple's value (Bloem 2018, section 3).
+
+    .. math:: q_c = \frac{d_c\, e_c}{\sum_{c'} d_{c'}\, e_{c'}}, \qquad
+        e_c = \exp\Big(-\frac{1}{2 (\varepsilon + \sigma)} \sum_r (p_{c_r} - \mu_r)^2\Big)
+
+    with ε = 1e-6 and d = 0 for each copy of a candidate but the first.
+
+    Args:
+        columns: Sequence of r integer tensors of shape `[c, t, k]`: the candidates' nodes.
+        positions: Float tensor p of shape `[n, k]`.
+        means: Sequence of r float tensors of shape `[t, k]`.
+        sigmas: Float tensor of shape `[t, k]`: variances.
+
+    Returns:
+        Tensor of shape `[c, t, k]` whose sum over c is 1.
+    """
+    columns = [ops.cast(nodes, "int32") for nodes in columns]
+    distance = 0.0
+    for nodes, mean in zip(columns, means, strict=True):
+        distance = distance + ops.square(at_nodes(positions, nodes) - mean)
+    logits = distance / (-2 * (EPSILON + sigmas))
+    copies = [ops.zeros_like(logits[0], dtype="bool")]
+    for c in range(1, logits.shape[0]):
+        same = True  # as each of the earlier ones
+        for nodes in columns:
+            same = ops.logical_and(same, nodes[:c] == nodes[c])
+        copies.append(ops.any(same, axis=0))
+    logits = ops.where(ops.stack(copies, axis=0), -float("inf"), logits)
+    return ops.softmax(logits, axis=0)
+
+
+def nearest_candidates(nodes, positions, means):
+    """Of candidates `[c, t, k]` the one nearest to the mean, the first of equals: `[t, k]`.
+
+    What is nearer by less than `TIE` is equal: rounding errors must not tell like nodes apart.
+    """
+    distance = ops.abs(at_nodes(positions, nodes) - means)
+    count = nodes.shape[0]
+    nearest = distance[0]
+    for c in range(1, count):  # a reduction would refuse to be over no tuples
+        nearest = ops.minimum(nearest, distance[c])
+    chosen = nodes[count - 1]
+    for c in range(count - 2, -1, -1):
+        chosen = ops.where(distance[c] <= nearest + TIE, nodes[c], chosen)
+    return chosen

@@ -1,0 +1,118 @@
+"""Graphs as edge lists: batches as disjoint unions, messages, and shares among neighbors.
+
+An edge (i, j) is the entry A_ij of the adjacency matrix: node i reads node j.
+"""
+
+from keras import ops
+
+EPSILON = 1e-6
+TIE = 1e-6  # of positions in [0, 1]: what is nearer by less is as near
+
+
+def disjoint_union(x, edges, mask=None):
+    r"""A batch of graphs as one graph without edges between its parts.
+
+    .. math:: x'_{g n + i} = x_{g i}, \qquad (i, j) \in E_g \iff (g n + i, g n + j) \in E'
+
+    One node more is put last, as a graph of its own: masked nodes belong to that graph, and
+    padded edges, those with an end below 0 or at a masked node, are its self-loops. So what is
+    padded touches nothing.
+
+    Args:
+        x: Float tensor of shape `[b, n, f]`: node features.
+        edges: Integer tensor of shape `[b, e, 2]`: nodes of the same graph, or −1.
+        mask: Boolean tensor of shape `[b, n]`, False for padded nodes, or None.
+
+    Returns:
+        Features `[b n + 1, f]`, edges `[b e, 2]` and each node's graph `[b n + 1]`.
+    """
+    x, edges = ops.convert_to_tensor(x), ops.cast(edges, "int32")
+    b, n, f = ops.shape(x)
+    graph = ops.arange(b, dtype="int32")[:, None]  # [b, 1]
+    node_graph = ops.reshape(ops.broadcast_to(graph, (b, n)), (-1,))
+    shifted = ops.reshape(edges + n * graph[..., None], (-1, 2))
+    padded = ops.any(ops.reshape(edges, (-1, 2)) < 0, axis=-1)
+    if mask is not None:
+        node_graph = ops.where(ops.reshape(mask, (-1,)), node_graph, b)
+        ends = ops.take(node_graph, ops.where(padded[:, None], 0, shifted), axis=0)
+        padded = ops.logical_or(padded, ops.any(ends == b, axis=-1))
+    union = ops.pad(ops.reshape(x, (b * n, f)), [[0, 1], [0, 0]])
+    node_graph = ops.concatenate([node_graph, ops.reshape(ops.cast(b, "int32"), (1,))], axis=0)
+    return union, ops.where(padded[:, None], b * n, shifted), node_graph
+
+
+def propagate(edges, values, x):
+    r"""Messages along weighted edges, summed at each node; no matrix is made.
+
+    .. math:: y_i = \sum_{(i, j)} w_{ij}\, x_j, \qquad
+        \frac{\partial L}{\partial w_{ij}} = \frac{\partial L}{\partial y_i} \cdot x_j, \qquad
+        \frac{\partial L}{\partial x_j} = \sum_{(i, j)} w_{ij} \frac{\partial L}{\partial y_i}
+
+    Args:
+        edges: Integer tensor of shape `[e, 2]`.
+        values: Float tensor of shape `[e]`, or None for ones.
+        x: Float tensor of shape `[n, f]`.
+
+    Returns:
+        Tensor of shape `[n, f]`.
+    """
+    x = ops.convert_to_tensor(x)
+    n, i, j = ops.shape(x)[0], edges[:, 0], edges[:, 1]
+    if values is None:
+        return ops.segment_sum(ops.take(x, j, axis=0), i, num_segments=n)
+
+    @ops.custom_gradient
+    def product(values, x):
+        def grad(*args, upstream=None):
+            dy = args[0] if upstream is None else upstream
+            received = ops.take(dy, i, axis=0)  # [e, f], as what was sent: gathered again, not kept
+            dw = ops.sum(received * ops.take(x, j, axis=0), axis=-1)
+            return dw, ops.segment_sum(received * values[:, None], j, num_segments=n)
+
+        sent = ops.take(x, j, axis=0) * values[:, None]
+        return ops.segment_sum(sent, i, num_segments=n), grad
+
+    return product(ops.cast(values, x.dtype), x)
+
+
+def neighbor_proportions(edges, positions, means, sigmas, mass=None, rounded=False):
+    r"""How each node's Gaussians share their values among its neighbors.
+
+    .. math::
+        q_{ijk} = \frac{m_{ij}\, e_{ijk}}{\sum_{j'} m_{ij'}\, e_{ij'k}}, \qquad
+        e_{ijk} = \exp\Big(-\frac{(p_{jk} - \mu_{ik})^2}{2 (\varepsilon + \sigma_{ik})}\Big)
+
+    with ε = 1e-6: the sparse hyperlayer's proportions (Bloem 2018, section 3), where nodes have
+    positions p instead of indices. Rounded, the nearest neighbor has the whole share; those that
+    are as near share it equally, so that no order of nodes is told apart.
+
+    Args:
+        edges: Integer tensor of shape `[e, 2]`.
+        positions: Float tensor of shape `[n, k]`, a position for each of k Gaussians.
+        means: Float tensor of shape `[n, k]`.
+        sigmas: Float tensor of shape `[n, k]`: variances.
+        mass: Float tensor m of shape `[e]`, at least 0, or None for ones. Edges of mass 0 are
+            left out; rounded shares ask no more of it.
+        rounded: Boolean.
+
+    Returns:
+        Tensor of shape `[e, k]`, whose sum over a node's edges is 1.
+    """
+    i, j = edges[:, 0], edges[:, 1]
+    n = ops.shape(positions)[0]
+    apart = ops.take(positions, j, axis=0) - ops.take(means, i, axis=0)  # [e, k]
+    present = ops.ones_like(apart[:, :1]) if mass is None else ops.cast(mass, apart.dtype)[:, None]
+    if rounded:
+        present = ops.cast(present > 0, apart.dtype)
+        logits = -ops.abs(apart)
+    else:
+        logits = ops.square(apart) / (-2 * (EPSILON + ops.take(sigmas, i, axis=0)))
+    # A number below all stands for −∞, whose differences would be NaN.
+    logits = ops.where(present > 0, logits, -1e30)
+    best = ops.take(ops.segment_max(ops.stop_gradient(logits), i, num_segments=n), i, axis=0)
+    if rounded:
+        proportions = ops.cast(logits >= best - TIE, logits.dtype) * present
+    else:
+        proportions = ops.exp(logits - best) * present
+    whole = ops.take(ops.segment_sum(proportions, i, num_segments=n), i, axis=0)
+    return proportions / ops.maximum(whole, EPSILON * EPSILON)

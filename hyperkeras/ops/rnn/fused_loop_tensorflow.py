@@ -1,0 +1,198 @@
+"""What the fast recurrent paths share: a loop, an LSTM's step and its gradient, and their wrapping.
+
+Everything here is traced into functions that XLA compiles. Gates come first: `[4, b, n]`.
+"""
+
+import tensorflow as tf
+
+EPSILON = 1e-3
+
+
+def differentiable(forward, backward, inputs, options, remember):
+    """`forward` as a function whose gradient is `backward`, each compiled by XLA by itself.
+
+    Args:
+        forward: Function of `inputs`, `options` and `remember` that gives a tuple of outputs, and
+            what the gradient needs if `remember` is true.
+        backward: Function of `inputs`, `options`, that memory and the outputs' gradients that
+            gives those of `inputs`, in their structure.
+        inputs: Nested structure of tensors and variables' values.
+        options: Nested structure of what gets no gradient.
+        remember: Boolean: false to compute the memory again where a gradient is taken, so that
+            inference keeps none.
+
+    Returns:
+        The outputs.
+    """
+
+    @tf.custom_gradient
+    def run(*flat):
+        packed = tf.nest.pack_sequence_as(inputs, [tf.stop_gradient(a) for a in flat])
+        outputs, memory = forward(packed, options, remember)
+
+        def grad(*upstream):
+            kept = memory if remember else forward(packed, options, True)[1]
+            return tf.nest.flatten(backward(packed, options, kept, upstream))
+
+        return outputs, grad
+
+    return run(*(tf.convert_to_tensor(a) for a in tf.nest.flatten(inputs)))
+
+
+def scan(step, carry, inputs, reverse=False):
+    """`carry, outputs = step(carry, slices)` over the first axis of `inputs`, a dict of tensors.
+
+    Returns the last carry and the dict of stacked outputs.
+    """
+    length = tf.shape(next(iter(inputs.values())))[0]
+    unstacked = {name: tf.TensorArray(x.dtype, length).unstack(x) for name, x in inputs.items()}
+    _, like = step(carry, {name: x[0] for name, x in inputs.items()})  # XLA drops it
+    stacks = {
+        name: tf.TensorArray(y.dtype, length, element_shape=y.shape) for name, y in like.items()
+    }
+
+    def body(k, carry, stacks):
+        t = length - 1 - k if reverse else k
+        carry, outputs = step(carry, {name: x.read(t) for name, x in unstacked.items()})
+        return k + 1, carry, {name: stacks[name].write(t, y) for name, y in outputs.items()}
+
+    _, carry, stacks = tf.while_loop(lambda k, *_: k < length, body, (0, carry, stacks))
+    return carry, {name: stack.stack() for name, stack in stacks.items()}
+
+
+def lstm_forward(gates, c, noise, norm, forget_bias):
+    """h', c' and what the gradient needs, from the gates `[4, b, n]` before their layer norm."""
+    memory = {}
+    if norm is not None:
+        gates, memory["unit"], memory["deviation"] = normalize(
+            gates, by_gate(norm[0]), by_gate(norm[1])
+        )
+    # The logistic function by tanh, so that all gates are one operation.
+    scale = tf.constant([0.5, 0.5, 1.0, 0.5], gates.dtype)[:, None, None]
+    bias = forget_bias * tf.constant([0.0, 1.0, 0.0, 0.0], gates.dtype)[:, None, None]
+    gates = scale * tf.tanh(scale * (gates + bias)) + (1 - scale)
+    i, f, g, o = tf.unstack(gates)
+    c = f * c + i * (g if noise is None else g * noise)
+    seen = c
+    if norm is not None:
+        seen, memory["cell_unit"], memory["cell_deviation"] = normalize(c, norm[2], norm[3])
+    seen = tf.tanh(seen)
+    return o * seen, c, memory | {"gates": gates, "seen": seen}
+
+
+def lstm_factors(memory, c, noise):
+    """What gradients are multiplied by on their way back, for all steps before the loop.
+
+    `c` is the memory before each step, `[t, b, n]`.
+    """
+    i, f, g, o = tf.unstack(memory["gates"], axis=1)
+    seen, into, added = memory["seen"], i, g
+    if noise is not None:
+        into, added = i * noise, g * noise
+    to_gates = (added * i * (1 - i), c * f * (1 - f), into * (1 - g * g), seen * o * (1 - o))
+    factors = {
+        "to_seen": o * (1 - seen * seen),
+        "to_gates": tf.stack(to_gates, axis=1),
+        "to_c": f,
+    }
+    names = ("unit", "deviation", "cell_unit", "cell_deviation")
+    return factors | {name: memory[name] for name in names if name in memory}
+
+
+def lstm_backward(dh, dc, factors, norm):
+    """From the gradients of h' and c': of the gates before layer norm, of c, and of the vectors.
+
+    The last are a dict of `bias` and with layer norm `norm`, each sample's apart: `[4, b, n]` for
+    the gates, `[b, n]` for the cell.
+    """
+    dseen, dnorm = dh * factors["to_seen"], ()
+    if norm is not None:
+        dnorm = (dseen * factors["cell_unit"], dseen)
+        dseen = normalize_backward(dseen * norm[2], factors["cell_unit"], factors["cell_deviation"])
+    dc = dc + dseen
+    # The gradient that reaches each gate: of c' for i, f and g, of h' for o.
+    reached = tf.where(tf.constant([False, False, False, True])[:, None, None], dh, dc)
+    dpre = factors["to_gates"] * reached
+    if norm is None:
+        return dpre, dc * factors["to_c"], {"bias": dpre}
+    dnorm = (dpre * factors["unit"], dpre, *dnorm)
+    dpre = normalize_backward(dpre * by_gate(norm[0]), factors["unit"], factors["deviation"])
+    return dpre, dc * factors["to_c"], {"bias": dpre, "norm": dnorm}
+
+
+def lstm_zeros(h, norm):
+    """Where to sum the vectors' gradients of `lstm_backward`."""
+    zeros, gates = tf.zeros_like(h), tf.zeros_like(tf.stack([h] * 4))
+    return {"bias": gates} | ({} if norm is None else {"norm": (gates, gates, zeros, zeros)})
+
+
+def over_samples(sums):
+    """Vectors, the gates' joined, from sums `[4, b, n]` or `[b, n]`."""
+    return tf.nest.map_structure(lambda d: tf.reshape(tf.reduce_sum(d, axis=-2), (-1,)), sums)
+
+
+def unmasked(new, old, now):
+    """The new states where the step counts, else the old ones."""
+    if "mask" not in now:
+        return tuple(new)
+    return tuple(tf.where(now["mask"], a, b) for a, b in zip(new, old, strict=True))
+
+
+def pass_masked(through, whole, now):
+    """Gradients of the states: what came through the step, and past it where it did not count."""
+    if "mask" not in now:
+        return tuple(through)
+    past = unmasked([tf.zeros_like(d) for d in whole], whole, now)
+    return tuple(a + b for a, b in zip(through, past, strict=True))
+
+
+def normalize(x, gamma, beta):
+    """Layer norm over the last axis; also the normalized x, and its deviation.
+
+    XLA computes a sum or a product again in each operation that takes it, a quotient once.
+    """
+    x = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    deviation = tf.sqrt(tf.reduce_mean(x * x, axis=-1, keepdims=True) + EPSILON)
+    unit = x / deviation
+    return gamma * unit + beta, unit, deviation
+
+
+def normalize_backward(dunit, unit, deviation):
+    mean = tf.reduce_mean(dunit, axis=-1, keepdims=True)
+    along = tf.reduce_mean(dunit * unit, axis=-1, keepdims=True)
+    return (dunit - mean - unit * along) / deviation
+
+
+def before(first, stack):
+    """States before each step, from the first one and those after each."""
+    return tf.concat([first[None], stack[:-1]], axis=0)
+
+
+def by_gate(vector):
+    """`[4n]` as `[4, 1, n]`."""
+    return tf.reshape(vector, (4, 1, -1))
+
+
+def gates_first(x):
+    """`[..., b, 4n]` as `[..., 4, b, n]`."""
+    x = tf.reshape(x, tf.concat([tf.shape(x)[:-1], [4, x.shape[-1] // 4]], axis=0))
+    rank = len(x.shape)
+    return tf.transpose(x, [*range(rank - 3), rank - 2, rank - 3, rank - 1])
+
+
+def gates_last(x):
+    """`[t, 4, b, n]` as `[t, b, 4n]`."""
+    t, _, b, _ = tf.unstack(tf.shape(x))
+    return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (t, b, 4 * x.shape[-1]))
+
+
+def transposed_by_gate(kernel):
+    """`[p, 4n]` as `[4, n, p]`: what gates' gradients are multiplied by."""
+    return tf.transpose(tf.reshape(kernel, (kernel.shape[0], 4, -1)), (1, 2, 0))
+
+
+def product(a, b):
+    """Of matrices whose rows are all steps and samples: `[t, b, p]` and `[t, b, q]` to `[p, q]`."""
+    return tf.matmul(
+        tf.reshape(a, (-1, a.shape[-1])), tf.reshape(b, (-1, b.shape[-1])), transpose_a=True
+    )

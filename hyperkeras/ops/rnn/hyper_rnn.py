@@ -1,0 +1,96 @@
+"""A step of the HyperRNN, with generated weights and with scaled rows."""
+
+from keras import ops
+
+from hyperkeras.ops.rnn.row_scaling import generate_rows
+
+
+def full_hyper_rnn_step(
+    x,
+    h,
+    hyper_h,
+    kernel,
+    recurrent_kernel,
+    bias,
+    scale_embedding_kernel,
+    scale_embedding_bias,
+    shift_embedding_kernel,
+    shift_kernel,
+    activation=ops.tanh,
+):
+    r"""One step of the HyperRNN that generates its weights (Ha et al. 2016, section 3.2).
+
+    .. math::
+        h' = \phi(x W^x(z^x) + h W^h(z^h) + b(z^b)), \qquad
+        W(z) = \langle W^z, z \rangle, \quad b(z^b) = z^b W^b + b_0
+
+    with z^x = ĥ W + b, z^h likewise and z^b = ĥ W^{zb}. Each sample has matrices of its own: of
+    b n (x + n) numbers a step, and e times the weights of a plain RNN.
+
+    Args:
+        x: Input of shape `[b, x]`.
+        h: Output of the last step, `[b, n]`.
+        hyper_h: ĥ of the same step, `[b, m]`.
+        kernel: W^xz of shape `[x, n, e]`.
+        recurrent_kernel: W^hz of shape `[n, n, e]`.
+        bias: b₀ of shape `[n]`, or None.
+        scale_embedding_kernel: of shape `[m, 2e]`, for z^x, then for z^h.
+        scale_embedding_bias: of shape `[2e]`.
+        shift_embedding_kernel: of shape `[m, e]`, for z^b.
+        shift_kernel: W^b of shape `[1, e, n]`.
+        activation: Function φ.
+
+    Returns:
+        h' of shape `[b, n]`.
+    """
+    z = ops.matmul(hyper_h, scale_embedding_kernel) + scale_embedding_bias
+    zx, zh = ops.split(z, 2, axis=-1)
+    wx = ops.tensordot(zx, kernel, axes=[[1], [2]])  # [b, x, n]
+    wh = ops.tensordot(zh, recurrent_kernel, axes=[[1], [2]])  # [b, n, n]
+    shift = generate_rows(hyper_h, shift_embedding_kernel, shift_kernel)[:, 0]
+    total = ops.matmul(x[:, None], wx)[:, 0] + ops.matmul(h[:, None], wh)[:, 0] + shift
+    return activation(total if bias is None else total + bias)
+
+
+def hyper_rnn_step(
+    x,
+    h,
+    hyper_h,
+    kernel,
+    recurrent_kernel,
+    bias,
+    scale_embedding_kernel,
+    scale_embedding_bias,
+    shift_embedding_kernel,
+    scale_kernel,
+    shift_kernel,
+    activation=ops.tanh,
+):
+    r"""One step of the HyperRNN that scales rows (Ha et al. 2016, section 3.2).
+
+    .. math:: h' = \phi(d^x \odot x W^x + d^h \odot h W^h + b(z^b)), \qquad
+        d = (\hat h\, W^z + b^z)\, W^d
+
+    The generated weights of a step are then vectors: 3 b n numbers.
+
+    Args:
+        x: Input of shape `[b, x]`.
+        h: Output of the last step, `[b, n]`.
+        hyper_h: ĥ of the same step, `[b, m]`.
+        kernel: W^x of shape `[x, n]`.
+        recurrent_kernel: W^h of shape `[n, n]`.
+        bias: b₀ of shape `[n]`, or None.
+        scale_embedding_kernel: W^z of shape `[m, 2e]`, for x, then for h.
+        scale_embedding_bias: b^z of shape `[2e]`.
+        shift_embedding_kernel: of shape `[m, e]`, for z^b.
+        scale_kernel: W^d of shape `[2, e, n]`.
+        shift_kernel: W^b of shape `[1, e, n]`.
+        activation: Function φ.
+
+    Returns:
+        h' of shape `[b, n]`.
+    """
+    d = generate_rows(hyper_h, scale_embedding_kernel, scale_kernel, scale_embedding_bias)
+    shift = generate_rows(hyper_h, shift_embedding_kernel, shift_kernel)[:, 0]
+    total = d[:, 0] * ops.matmul(x, kernel) + d[:, 1] * ops.matmul(h, recurrent_kernel) + shift
+    return activation(total if bias is None else total + bias)

@@ -1,0 +1,122 @@
+"""The product of a sparse tensor with a dense one, and the choice of how it is computed."""
+
+import math
+
+import keras
+from keras import ops
+
+from hyperkeras.ops.argument_validation import check_size
+from hyperkeras.ops.sparse.duplicates import index_dtype
+
+
+def contract(tuples, values, x, target_shape):
+    r"""Contraction of a sparse weight tensor with the input (Bloem 2018, section 3).
+
+    .. math:: y[o] = \sum_{t = (o, j)} w_t\, x[j], \qquad
+        \frac{\partial L}{\partial w_t} = \frac{\partial L}{\partial y}[o]\, x[j], \qquad
+        \frac{\partial L}{\partial x} = W^\top \frac{\partial L}{\partial y}
+
+    The columns of a tuple are the output's dims, then the input's; tuples that occur more than
+    once add up. Axes of `x` beyond those that the columns name are carried along, as channels
+    are by a crop. On TensorFlow the product is taken by `tf.sparse` with the gradient above; on
+    other backends, and under XLA, by gathering and `segment_sum`.
+
+    Args:
+        tuples: Integer tensor of shape `[b, i, r]`, or `[1, i, r]` or `[i, r]` for the same
+            wiring in the whole batch.
+        values: Float tensor w of shape `[b, i]`, or `[1, i]` or `[i]` likewise.
+        x: Float tensor of shape `[b, *input dims, *carried dims]`.
+        target_shape: Sequence of the output's dims.
+
+    Returns:
+        Tensor of shape `[b, *target_shape, *carried dims]`, of the dtype of `x`.
+    """
+    tuples, values = ops.convert_to_tensor(tuples), ops.convert_to_tensor(values)
+    x, target_shape = ops.convert_to_tensor(x), check_size(target_shape, "target_shape")
+    if len(tuples.shape) == 2:
+        tuples = tuples[None]
+    if len(values.shape) == 1:
+        values = values[None]
+    inputs, carried = _split_dims(tuples, values, x, target_shape)
+    outputs_size, inputs_size = math.prod(target_shape), math.prod(inputs)
+    batch, dtype = ops.shape(x)[0], x.dtype
+    # Half precision would lose what tuples of one output add up.
+    high = keras.backend.result_type(values.dtype, dtype, "float32")
+    values, x = ops.cast(values, high), ops.cast(x, high)
+    indices = _matrix_indices(tuples, target_shape, inputs)  # [b | 1, i, 2]
+    x = ops.reshape(x, (batch, inputs_size, math.prod(carried)))
+    if tuples.shape[0] == 1 and values.shape[0] == 1:  # one matrix for all
+        indices, values = indices[0], values[0]
+        blocks, q = 1, (batch, math.prod(carried))
+        x = ops.transpose(x, (0, 2, 1))
+    else:  # one block-diagonal matrix for the batch
+        blocks, q = batch, (1, math.prod(carried))
+        block = ops.reshape(ops.arange(batch, dtype=indices.dtype), (-1, 1, 1))
+        indices = indices + block * ops.cast([outputs_size, inputs_size], indices.dtype)
+        values = ops.reshape(ops.broadcast_to(values, ops.shape(indices)[:2]), (-1,))
+        indices = ops.reshape(indices, (-1, 2))
+        x = ops.transpose(x, (2, 0, 1))
+    x = ops.reshape(x, (q[0] * q[1], blocks * inputs_size))
+    y = _sparse_matmul(indices, values, x, blocks * outputs_size)
+    y = ops.moveaxis(ops.reshape(y, (*q, blocks, outputs_size)), 1, 3)  # carried axes last
+    return ops.cast(ops.reshape(y, (batch, *target_shape, *carried)), dtype)
+
+
+def _sparse_matmul(indices, values, x, num_rows):
+    """`x` [q, m] times the transpose of the matrix of `values` [n] at `indices` [n, 2].
+
+    Returns `[q, num_rows]`. Here, and nowhere else, the path is chosen.
+    """
+    if keras.backend.backend() == "tensorflow":
+        from hyperkeras.ops.sparse import contraction_tensorflow
+
+        if not contraction_tensorflow.compiles_with_xla():
+            return contraction_tensorflow.sparse_matmul(indices, values, x, num_rows)
+    return generic_sparse_matmul(indices, values, x, num_rows)
+
+
+def generic_sparse_matmul(indices, values, x, num_rows):
+    """Gather, multiply, sum by segments: `keras.ops` alone, differentiated by the backend."""
+    rows, cols = indices[:, 0], indices[:, 1]
+    messages = ops.take(ops.transpose(x), cols, axis=0) * ops.expand_dims(values, -1)  # [n, q]
+    return ops.transpose(ops.segment_sum(messages, rows, num_segments=num_rows))
+
+
+def _matrix_indices(tuples, outputs, inputs):
+    """Tuples `[b, i, r]` as rows and columns of a matrix, `[b, i, 2]`."""
+    tuples = ops.cast(tuples, index_dtype())
+    if len(outputs) == len(inputs) == 1:
+        return tuples
+    rows, cols = tuples[..., : len(outputs)], tuples[..., len(outputs) :]
+    return ops.stack([_linear(rows, outputs), _linear(cols, inputs)], axis=-1)
+
+
+def _linear(tuples, dims):
+    """Row-major linear indices `[b, i]` of the columns of `tuples` [b, i, len(dims)]."""
+    index = tuples[..., 0]
+    for j, s in enumerate(dims[1:], start=1):
+        index = index * s + tuples[..., j]
+    return index
+
+
+def _split_dims(tuples, values, x, target_shape):
+    """The dims of `x` that the tuples' columns name, and those that are carried along."""
+    num_inputs = (tuples.shape[-1] or 0) - len(target_shape)
+    if len(tuples.shape) != 3 or len(values.shape) != 2 or not 1 <= num_inputs < len(x.shape):
+        raise ValueError(
+            "Expected `tuples` of shape [b, i, r], `values` of shape [b, i] and `x` of shape "
+            "[b, *input dims], with r = output dims + input dims. Received: tuples of shape "
+            f"{tuple(tuples.shape)}, values of shape {tuple(values.shape)}, x of shape "
+            f"{tuple(x.shape)}, target_shape={target_shape}"
+        )
+    if tuples.shape[1] is not None and tuples.shape[1] != values.shape[1]:
+        raise ValueError(
+            "Expected one number in `values` for each tuple. Received: tuples of shape "
+            f"{tuple(tuples.shape)}, values of shape {tuple(values.shape)}"
+        )
+    dims = tuple(x.shape[1:])
+    if None in dims:
+        raise ValueError(
+            f"Expected `x` to have known dims besides the batch. Received: x of shape {x.shape}"
+        )
+    return dims[:num_inputs], dims[num_inputs:]

@@ -1,0 +1,150 @@
+"""How continuous tuples share their values among integer ones (Bloem 2018, section 3)."""
+
+from keras import ops
+
+from hyperkeras.ops.argument_validation import check_columns, check_size
+from hyperkeras.ops.sparse.duplicates import duplicate_mask
+
+EPSILON = 1e-6
+BLOCK = 2**18  # elements of a block of proportions: 1 MB, which stays in a core's cache
+
+
+def proportions(tuples, means, sigmas, size):
+    r"""The share of each continuous tuple's value that an integer tuple gets (Bloem 2018, sec. 3).
+
+    .. math::
+        q(t \mid k) = \frac{d_t\, e_{tk}}{\sum_{t'} d_{t'}\, e_{t'k}}, \qquad
+        e_{tk} = \exp\Big(-\frac12 \sum_r
+            \frac{(t_r - \mu_{kr})^2}{\varepsilon + \sigma_{kr}}\Big)
+
+    with ε = 1e-6, and d_t = 0 for each copy of a tuple but the first. Computed as a softmax
+    over t, so that no variance, however small, makes the normalizer vanish.
+
+    Args:
+        tuples: Integer tensor of shape `[..., i, c]`: the tuples of one chunk, see
+            `sample_tuples`.
+        means: Float tensor of shape `[..., k, c]`, in index space.
+        sigmas: Float tensor of shape `[..., k, c]`: variances.
+        size: Sequence of c positive integers, the dims of the columns.
+
+    Returns:
+        Tensor of shape `[..., i, k]`, whose columns sum to one.
+    """
+    tuples, means, sigmas, size = _checked(tuples, means, sigmas, size)
+    return ops.swapaxes(_proportions(tuples, duplicate_mask(tuples, size), means, sigmas), -1, -2)
+
+
+def distribute(tuples, means, sigmas, values, size):
+    r"""Weights of the integer tuples: shares of the continuous ones' values (Bloem 2018, sec. 3).
+
+    .. math:: w_t = \sum_k q(t \mid k)\, v_k
+
+    Equal to `proportions(...) @ values`, but never holds all of `[..., i, k]`: rows are taken in
+    blocks, and computed again for the gradient, which with a_k = Σ_t q(t|k) ∂L/∂w_t is
+
+    .. math::
+        \frac{\partial L}{\partial v_k} &= a_k, \qquad
+        G_{tk} = q(t \mid k)\, v_k \left(\frac{\partial L}{\partial w_t} - a_k\right), \\
+        \frac{\partial L}{\partial \mu_{kr}} &= \sum_t G_{tk} \frac{t_r - \mu_{kr}}
+            {\varepsilon + \sigma_{kr}}, \qquad
+        \frac{\partial L}{\partial \sigma_{kr}} = \frac12 \sum_t G_{tk} \frac{(t_r - \mu_{kr})^2}
+            {(\varepsilon + \sigma_{kr})^2}.
+
+    Args:
+        tuples: Integer tensor of shape `[..., i, c]`.
+        means: Float tensor of shape `[..., k, c]`.
+        sigmas: Float tensor of shape `[..., k, c]`: variances.
+        values: Float tensor of shape `[..., k]`.
+        size: Sequence of c positive integers, the dims of the columns.
+
+    Returns:
+        Weights of shape `[..., i]`.
+    """
+    tuples, means, sigmas, size = _checked(tuples, means, sigmas, size)
+    copies = duplicate_mask(tuples, size)
+    i, k, c = tuples.shape[-2], means.shape[-2], len(size)
+    fixed = (ops.reshape(tuples, (-1, i, c)), ops.reshape(copies, (-1, i)))  # no gradient
+    weigh = _weigh(fixed)
+    rows = weigh(
+        ops.reshape(means, (-1, k, c)),
+        ops.reshape(sigmas, (-1, k, c)),
+        ops.reshape(ops.convert_to_tensor(values), (-1, k)),
+    )
+    return ops.reshape(rows, ops.shape(copies))
+
+
+def _weigh(fixed):
+    @ops.custom_gradient
+    def weigh(means, sigmas, values):
+        def grad(*args, upstream=None):
+            dw = args[0] if upstream is None else upstream
+            return _by_blocks(_weights_gradient, (*fixed, means, sigmas, values, dw))
+
+        return _by_blocks(_weights, (*fixed, means, sigmas, values)), grad
+
+    return weigh
+
+
+def _weights(tuples, copies, means, sigmas, values):
+    q = _proportions(tuples, copies, means, sigmas)  # [b, k, i]
+    return ops.matmul(values[:, None, :], q)[:, 0]  # [b, i]
+
+
+def _weights_gradient(tuples, copies, means, sigmas, values, dw):
+    q = _proportions(tuples, copies, means, sigmas)  # [b, k, i]
+    dv = ops.matmul(q, dw[..., None])  # [b, k, 1]
+    g = q * (dw[:, None, :] - dv) * values[..., None]
+    dmeans, dsigmas = [], []
+    for delta, precision in _columns(tuples, means, sigmas):
+        scaled = g * delta
+        dmeans.append(ops.sum(scaled, axis=-1) * precision[..., 0])
+        dsigmas.append(ops.sum(scaled * delta, axis=-1) * ops.square(precision[..., 0]) / 2)
+    return ops.stack(dmeans, axis=-1), ops.stack(dsigmas, axis=-1), dv[..., 0]
+
+
+def _proportions(tuples, copies, means, sigmas):
+    """q(t|k) as [..., k, i]: with the tuples last, softmax needs no transposes."""
+    exponent = 0.0
+    for delta, precision in _columns(tuples, means, sigmas):
+        exponent = exponent + ops.square(delta) * (precision / -2)
+    logits = ops.where(copies[..., None, :], -float("inf"), exponent)
+    return ops.softmax(logits, axis=-1)
+
+
+def _columns(tuples, means, sigmas):
+    """A column r at a time, so that nothing of shape [..., i, k, r] is held."""
+    for r in range(means.shape[-1]):
+        t = ops.cast(tuples[..., None, :, r], means.dtype)  # [..., 1, i]
+        delta = t - means[..., r, None]  # [..., k, i]
+        yield delta, 1 / (EPSILON + sigmas[..., r, None])  # [..., k, 1]
+
+
+def _by_blocks(fn, arrays):
+    """`fn` of arrays that share their first axis, a block of rows at a time."""
+    rows = ops.shape(arrays[0])[0]
+    size = max(1, BLOCK // (arrays[0].shape[1] * arrays[2].shape[1]))
+    blocks = (rows + size - 1) // size
+    if not isinstance(rows, int):
+        blocks = ops.maximum(blocks, 1)
+    elif blocks <= 1:
+        return fn(*arrays)
+    size = (rows + blocks - 1) // blocks
+    padding = blocks * size - rows
+
+    def split(x):
+        x = ops.pad(x, [[0, padding]] + [[0, 0]] * (len(x.shape) - 1))
+        return ops.reshape(x, (blocks, size, *x.shape[1:]))
+
+    def join(x):
+        return ops.reshape(x, (blocks * size, *x.shape[2:]))[:rows]
+
+    out = ops.map(lambda block: fn(*block), tuple(split(x) for x in arrays))
+    return tuple(join(x) for x in out) if isinstance(out, (tuple, list)) else join(out)
+
+
+def _checked(tuples, means, sigmas, size):
+    tuples, means = ops.convert_to_tensor(tuples), ops.convert_to_tensor(means)
+    sigmas, size = ops.convert_to_tensor(sigmas), check_size(size)
+    for name, array in (("tuples", tuples), ("means", means), ("sigmas", sigmas)):
+        check_columns(name, array.shape, size)
+    return tuples, means, sigmas, size

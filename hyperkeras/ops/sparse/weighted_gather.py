@@ -1,0 +1,90 @@
+"""What a continuous tuple reads where it shares its value with no other (Bloem 2018, section 3)."""
+
+import functools
+import math
+
+from keras import ops
+
+from hyperkeras.ops.sparse.duplicates import copies_among, index_dtype, linear_keys
+from hyperkeras.ops.sparse.proportions import EPSILON
+
+
+def read(columns, means, sigmas, values, x):
+    r"""A sparse product in which each mean has an output of its own (Bloem 2018, section 3).
+
+    .. math:: y_k = v_k\, \bar x_k, \qquad \bar x_k = \sum_{t} q(t \mid k)\, x[t]
+
+    over the integer tuples t of mean k alone, with q as in `proportions`. Equal to `distribute`
+    in chunks of one followed by `contract`, at a fraction of the time: samples come first, so
+    that each step runs over long rows, shares are normalized after they are summed, and no
+    sum is scattered. The gradient, with a_k = ⟨∂L/∂y_k, x̄_k⟩, is
+
+    .. math::
+        \frac{\partial L}{\partial v_k} &= a_k, \qquad
+        G_{tk} = q(t \mid k)\, v_k
+            \left(\Big\langle\frac{\partial L}{\partial y_k}, x[t]\Big\rangle - a_k\right), \\
+        \frac{\partial L}{\partial \mu_{kr}} &= \sum_t G_{tk} \frac{t_r - \mu_{kr}}
+            {\varepsilon + \sigma_{kr}}, \qquad
+        \frac{\partial L}{\partial \sigma_{kr}} = \frac12 \sum_t G_{tk} \frac{(t_r - \mu_{kr})^2}
+            {(\varepsilon + \sigma_{kr})^2}.
+
+    Args:
+        columns: Sequence of c integer tensors of shape `[i, b, k]`, see `sample_columns`: i
+            tuples for each mean, inside the input.
+        means: Float tensor of shape `[b, k, c]`, in index space.
+        sigmas: Float tensor of shape `[b, k, c]`: variances.
+        values: Float tensor of shape `[b, k]`.
+        x: Tensor of shape `[b, *c input dims, *carried dims]`, all known but b.
+
+    Returns:
+        Tensor of shape `[b, k, *carried dims]`, of the dtype of `x`.
+    """
+    size, carried = tuple(x.shape[1 : 1 + len(columns)]), tuple(x.shape[1 + len(columns) :])
+    keys = linear_keys(columns, size)
+    pixels = ops.cast(_gather(x, keys, math.prod(size), math.prod(carried)), means.dtype)
+    y = _weighted(columns, copies_among(keys))(means, sigmas, values, pixels)  # [b, k, p]
+    return ops.cast(ops.reshape(y, (*ops.shape(values), *carried)), x.dtype)
+
+
+def _gather(x, keys, cells, p):
+    """The cells `[i, b, k, p]` of `x` with linear indices `keys` [i, b, k]."""
+    b = ops.shape(x)[0]
+    # 2**12 samples, or as many as are known, of this size in 32 bits
+    fits = cells * (b if isinstance(b, int) else 2**12) <= 2**31
+    dtype = "int32" if fits else index_dtype()
+    first = ops.expand_dims(ops.arange(b, dtype=dtype) * cells, -1)
+    return ops.take(ops.reshape(x, (-1, p)), ops.cast(keys[0], dtype) + first, axis=0)
+
+
+def _weighted(columns, copies):
+    @ops.custom_gradient
+    def weighted(means, sigmas, values, pixels):
+        exponent, terms = 0.0, []
+        for r, column in enumerate(columns):
+            delta = ops.cast(column, means.dtype) - means[..., r]  # [i, b, k]
+            precision = 1 / (EPSILON + sigmas[..., r])  # [b, k]
+            exponent = exponent + ops.square(delta) * (precision / -2)
+            terms.append((delta, precision))
+        exponent = ops.where(copies, -float("inf"), exponent)
+        # No tuple is nearer than the nearest of a mean's neighbors, which come first.
+        nearest = [exponent[i] for i in range(2 ** len(columns))]
+        e = ops.exp(exponent - functools.reduce(ops.maximum, nearest))
+        total = ops.sum(e, axis=0)
+        mean = ops.sum(e[..., None] * pixels, axis=0) / total[..., None]  # [b, k, p]
+
+        def grad(*args, upstream=None):
+            dy = args[0] if upstream is None else upstream
+            dvalues = ops.sum(dy * mean, axis=-1)
+            scale = values / total
+            g = e * (ops.sum(pixels * dy, axis=-1) - dvalues)  # [i, b, k]
+            dmeans, dsigmas = [], []
+            for delta, precision in terms:
+                scaled, factor = g * delta, scale * precision
+                dmeans.append(ops.sum(scaled, axis=0) * factor)
+                dsigmas.append(ops.sum(scaled * delta, axis=0) * factor * precision / 2)
+            dpixels = (e * scale)[..., None] * dy
+            return ops.stack(dmeans, axis=-1), ops.stack(dsigmas, axis=-1), dvalues, dpixels
+
+        return values[..., None] * mean, grad
+
+    return weighted

@@ -1,0 +1,1 @@
+"""Seed, fit, evaluate, record; tables from records. Knows no task."""

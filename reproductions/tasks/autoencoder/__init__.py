@@ -1,0 +1,215 @@
+"""Images through a short code: dense autoencoders, and sparse ones wired anew for each image.
+
+The first experiment of the 2017 draft of the sparse adaptive hyperlayer, of which no numbers are
+known: a sparse adaptive autoencoder matches a dense one of as many parameters and weights, and its
+wiring is a kind of attention. `sparse` has a small canvas between image and dense layers. A sparse
+layer reads it from the image where the image's pose says, another lays it into the reconstruction
+where the code says; each is an affine map of tuples. `dense` has as many parameters, and as many
+weights (what pixels and code are multiplied by, in the column `weights`), within 1 %. The models
+`_vae` are variational. `sparse_free` takes the draft at its word: sparse layers in the place of the
+outer dense ones, each tuple moved by itself; `dense_few` has as many weights as it. On digits
+neither is of use: `dense_few` draws nearly the same mean image for all.
+
+`nats` is the cross-entropy of an image given its reconstruction; of a variational one it is the
+negative evidence bound, of pixels drawn as 0 or 1, and `nats_64` a closer bound on the likelihood
+(Burda et al. 2016, 64 draws, 1000 images). `tuples_on_ink` is the share of the first layer's tuples
+that sit on pixels of at least 0.5, `ink` the share of such pixels.
+"""
+
+import numpy as np
+
+MODELS = ("dense", "sparse", "dense_vae", "sparse_vae", "sparse_free", "dense_few")
+METRICS = {
+    **dict.fromkeys(("nats", "mse", "nats_64", "weights"), "min"),
+    **dict.fromkeys(("tuples_on_ink", "ink"), "max"),
+}
+DATA = {
+    "digits": "scikit-learn's 8×8 digits, smoothly enlarged to 16×16; needs no files",
+    "mnist": "MNIST, by tensorflow-datasets or from its four files",
+}
+DIGITS = dict(data="digits", latent=8, batch=64, learning_rate=0.005)
+PRESETS = {
+    "smoke": DIGITS | dict(seeds=1, epochs=1, steps=2, batch=8),
+    "quick": DIGITS
+    | dict(seeds=3, more_seeds=dict(sparse_free=1, dense_few=1), epochs=30, steps=50),
+    "full": dict(
+        data="mnist",
+        latent=16,
+        batch=128,
+        learning_rate=0.003,
+        seeds=3,
+        more_seeds=dict(sparse_free=1, dense_few=1),
+        epochs=12,
+        steps=400,
+    ),
+}
+PUBLISHED = ()
+DEVIATIONS = ()
+# Hidden units, and settings of the wiring, by which sizes match: of 28×28 and of 16×16 pixels.
+LARGE = {
+    "dense": dict(hidden=66),
+    "dense_vae": dict(hidden=67),
+    **dict.fromkeys(("sparse", "sparse_vae"), dict(hidden=120, side=20, features=16, fine=3)),
+    "sparse_free": dict(hidden=64, tuples=576, features=16),
+    "dense_few": dict(hidden=2),
+}
+TINY = {
+    "dense": dict(hidden=33),
+    "dense_vae": dict(hidden=34),
+    **dict.fromkeys(("sparse", "sparse_vae"), dict(hidden=76, side=10, features=8, fine=2)),
+    "sparse_free": dict(hidden=32, tuples=272, features=8),
+    "dense_few": dict(hidden=2),
+}
+INK = 0.5
+
+
+def configurations(model, preset, data):
+    sizes = (TINY if data == "digits" else LARGE)[model]
+    return [PRESETS[preset] | sizes | dict(variational=model.endswith("_vae"))]
+
+
+class Copies:
+    """Batches (x, x) of images; with `binary`, each pixel is drawn as 0 or 1 by its value."""
+
+    def __init__(self, splits, batch, steps, binary):
+        self.images = {split: x for split, (x, _) in splits.items()}
+        self.batch, self.steps, self.binary = batch, steps, binary
+        self.valid, self.test = (self.fixed(split) for split in ("valid", "test"))
+
+    def draw(self, rng, x):
+        return (rng.random(x.shape, "float32") < x).astype("float32") if self.binary else x
+
+    def fixed(self, split):
+        x = self.draw(np.random.default_rng(7), self.images[split])
+        return x, x
+
+    def train(self, seed, epoch):
+        rng = np.random.default_rng([11, seed, epoch])
+        for _ in range(self.steps):
+            x = self.images["train"]
+            x = self.draw(rng, x[rng.integers(0, len(x), self.batch)])
+            yield x, x
+
+
+def data(name, config, data_dir):
+    from reproductions.data import images as sources
+
+    splits = enlarged(sources.digits(1)) if name == "digits" else sources.mnist(data_dir)
+    return Copies(splits, config["batch"], config["steps"], config["variational"])
+
+
+def enlarged(splits):
+    """Images of twice the size, smooth: copied pixels have edges that an affine map must blur."""
+    import keras
+
+    def double(x):
+        size = 2 * x.shape[1], 2 * x.shape[2]
+        return np.array(keras.ops.image.resize(x, size, data_format="channels_last"))
+
+    return {split: (double(x), y) for split, (x, y) in splits.items()}
+
+
+def build(model, config, data):
+    import keras
+
+    from reproductions.tasks.autoencoder import networks
+
+    network = networks.autoencoder(
+        model,
+        config["variational"],
+        data.valid[0].shape[1:],
+        latent=config["latent"],
+        **{key: config[key] for key in LARGE[model]},
+    )
+    steps = config["epochs"] * config["steps"]
+    rate = keras.optimizers.schedules.CosineDecay(config["learning_rate"], steps)
+    network.compile(keras.optimizers.Adam(rate), networks.cross_entropy, jit_compile=False)
+    return network
+
+
+def evaluate(network, x, y, config, seed=13):
+    """Means over images; a variational model's code is drawn once for `nats`."""
+    from reproductions.tasks.autoencoder import networks
+
+    logits = network.predict(x, batch_size=250, verbose=0)
+    mse = np.mean((shades(logits) - x) ** 2)
+    if not network.variational:
+        return {"nats": np.mean(networks.cross_entropy(x, logits)), "mse": mse}
+    terms = log_weights(network, x, 1, seed)
+    return {"nats": -np.mean(terms), "mse": mse}
+
+
+def log_weights(network, x, draws, seed):
+    """log p(x, z) / q(z | x), [n, draws], for codes z drawn from q (Burda et al. 2016)."""
+    from reproductions.likelihoods import diagonal_gaussian
+    from reproductions.tasks.autoencoder import networks
+
+    rng, found = np.random.default_rng(seed), []
+    decode = network.decoder.predict_on_batch
+    for start in range(0, len(x), 250):
+        images = x[start : start + 250]
+        mean, log_deviation = (np.array(t) for t in network.code(images))
+        terms = []
+        for _ in range(draws):
+            noise = rng.standard_normal(mean.shape).astype("float32")
+            z = mean + np.exp(log_deviation) * noise
+            prior = diagonal_gaussian.normal_nats(z, 0.0, np.zeros_like(z))
+            ratio = diagonal_gaussian.normal_nats(z, mean, log_deviation) - prior
+            terms.append(np.array(ratio - networks.cross_entropy(images, decode(z))))
+        found.append(np.stack(terms, axis=1))
+    return np.concatenate(found)
+
+
+def transfer(network, model, data, config):
+    """What is no loss: the closer bound, the number of weights, where the tuples sit."""
+    from reproductions.tasks.autoencoder import networks
+
+    x, _ = data.test
+    found = {"nats_64": None, "weights": float(networks.weights(network))}
+    if network.variational:
+        terms = log_weights(network, x[:1000], 64, seed=17).astype("float64")
+        most = terms.max(axis=1, keepdims=True)
+        bound = np.log(np.mean(np.exp(terms - most), axis=1)) + most[:, 0]
+        found["nats_64"] = float(-np.mean(bound))
+    ink = x[:1000, ..., 0] >= INK
+    sites = networks.places(network, x[:1000])
+    found["tuples_on_ink"] = None
+    if sites is not None:
+        rows, columns = np.moveaxis(sites, -1, 0)
+        found["tuples_on_ink"] = float(ink[np.arange(len(ink))[:, None], rows, columns].mean())
+    return found | {"ink": float(ink.mean())}
+
+
+def generated(network):
+    from reproductions.tasks.autoencoder import networks
+
+    return sum(layer.source.num_tuples for layer in networks.sparse_layers(network))
+
+
+def draw(network, data, config, path):
+    """Test images with the tuples that read them, reconstructions, and what is drawn from noise."""
+    from matplotlib.figure import Figure
+
+    from reproductions.tasks.autoencoder import networks
+
+    x = data.test[0][:8]
+    sites = networks.places(network, x)
+    rows = {"image" if sites is None else "image, tuples": x}
+    rows["reconstruction"] = shades(network.predict(x, verbose=0))
+    if network.variational:
+        z = np.random.default_rng(0).standard_normal((8, config["latent"])).astype("float32")
+        rows["drawn"] = shades(network.decoder.predict(z, verbose=0))
+    figure = Figure(figsize=(8, 1.1 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), 8)
+    for row, (name, images) in enumerate(rows.items()):
+        for column, image in enumerate(images[..., 0]):
+            axes[row, column].imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            axes[row, column].set(xticks=[], yticks=[])
+        axes[row, 0].set_ylabel(name, fontsize=8)
+    for column, points in enumerate(sites if sites is not None else ()):
+        axes[0, column].scatter(points[:, 1], points[:, 0], s=1, color="C3", linewidths=0)
+    figure.savefig(path, dpi=100)
+
+
+def shades(logits):
+    return 1 / (1 + np.exp(-logits.astype("float64")))

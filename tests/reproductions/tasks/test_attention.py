@@ -1,0 +1,56 @@
+"""The attention task's own layer: where to look."""
+
+import numpy as np
+import pytest
+
+from reproductions.tasks.attention.networks import SpatialSoftmax, glimpse_net
+
+
+@pytest.fixture
+def spots():
+    """Scores of 10 × 12 cells with two spots, the second the brighter, and where these are."""
+    places = np.array([[2, 3], [7, 9]])
+    cells = np.indices((10, 12)).transpose(1, 2, 0)[:, :, None]  # [10, 12, 1, 2]
+    near = np.exp(-((cells - places) ** 2).sum(-1) / 2)  # [10, 12, 2]
+    return (near @ [20.0, 21.0])[None, :, :, None], places
+
+
+def test_a_place_is_the_softmax_mean_in_training(spots):
+    scores, _ = spots
+    features = np.random.default_rng(0).normal(size=(1, 10, 12, 3))
+    place, seen = SpatialSoftmax(pool=4)(
+        scores.astype("float32"), features.astype("float32"), training=True
+    )
+    proportions = np.exp(scores[0, :, :, 0])
+    proportions /= proportions.sum()
+    # A score covers 4 × 4 pixels, the first one those from 0 to 3.
+    pixels = np.indices((10, 12)) * 4 + 1.5
+    np.testing.assert_allclose(place[0, 0], (proportions * pixels).sum((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(
+        seen[0, 0], (proportions[:, :, None] * features[0]).sum((0, 1)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_place_between_two_spots_moves_to_the_brighter_at_inference(spots):
+    scores, places = spots
+    inputs = scores.astype("float32"), np.ones((1, 10, 12, 1), "float32")
+    layer = SpatialSoftmax(pool=4)
+    between, found = (np.array(layer(*inputs, training=t)[0])[0, 0] for t in (True, False))
+    brighter = places[1] * 4 + 1.5
+    assert np.linalg.norm(between - brighter) > 8
+    assert np.linalg.norm(found - brighter) < np.linalg.norm(between - brighter) / 3
+
+
+def test_several_grids_start_interleaved_around_the_brightest_place():
+    image = np.zeros((1, 100, 100, 1), "float32")
+    image[:, 36:56, 48:68] = 1
+    reader = dict(filters=(2, 2, 2, 2), units=3, precision="float32")
+    network = glimpse_net((100, 100, 1), 8, 12, "conv", reader, 4)
+    points = np.asarray(network.get_layer("glimpse").source(image)[0]).reshape(8, -1, 2)
+    middles = points.mean(1)
+    # A grid begins at its first edge and ends a step before its second.
+    np.testing.assert_allclose(middles.mean(0), [44.25, 56.5], atol=0.1)
+    assert (np.ptp(middles, axis=0) < [2.5, 2]).all()  # less than between a grid's own points
+    pixels = middles.mean(0) + np.indices((21, 21)).reshape(2, -1).T - 10
+    distances = np.linalg.norm(pixels[:, None] - points.reshape(-1, 2), axis=-1).min(1)
+    assert distances.max() < 0.8

@@ -1,0 +1,45 @@
+"""The speed task measures what it says: both contenders do the same work."""
+
+import numpy as np
+import pytest
+
+from reproductions.tasks import speed
+from reproductions.tasks.speed import steps
+
+
+@pytest.mark.parametrize("model", speed.MODELS)
+def test_measures_times_and_memory(model, monkeypatch):
+    monkeypatch.setattr(speed, "_in_process", lambda *arguments: 1.0)  # the next test's
+    config = speed.configurations(model, "smoke", "random")[0]
+    test = speed.measure(model, config, seed=0)["metrics"]["test"]
+    assert set(test) == set(speed.METRICS) and min(test.values()) > 0
+    assert test["ratio"] == test["other_ms"] / test["ms"]
+
+
+def test_memory_is_a_processs_own():
+    config = speed.configurations("growth", "smoke", "random")[0]
+    small = speed._in_process("growth", "other", config, 0)
+    large = speed._in_process("growth", "other", config | {"size": 4000}, 0)
+    assert large - small > 100  # weights, gradient and two moments of 4000² floats are 256 MB
+
+
+def test_contenders_of_the_contraction_agree():
+    config = speed.configurations("contract", "smoke", "random")[0]
+    ours, other = (steps.build("contract", who, config, 0)() for who in ("ours", "other"))
+    for a, b in zip((ours[0], *ours[1]), (other[0], *other[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_the_plain_layer_computes_what_ours_does():
+    import keras
+
+    from hyperkeras import layers
+
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype("float32")
+    outputs = []
+    for wrap in (lambda layer: layer, steps.plain):
+        keras.utils.set_random_seed(0)
+        layer = layers.SparseHyperlayer((4,), layers.FreeSource(6))
+        layer.build(x.shape)
+        outputs.append(wrap(layer)(x, training=True))
+    np.testing.assert_allclose(*outputs, rtol=1e-3, atol=1e-4)

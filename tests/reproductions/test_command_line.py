@@ -1,0 +1,353 @@
+"""The reproductions' command line, harness, records and report."""
+
+import importlib
+import json
+import math
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+from toy import read, run_toy, toy_task
+
+from reproductions import __main__ as command_line
+from reproductions.engine import harness, records, report
+from reproductions.engine.records import KEYS, RecordError
+from reproductions.tasks import attention
+
+SMOKE = ["run", "attention", "--preset", "smoke"]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The records' folder of an undisturbed smoke run of the attention task."""
+    folder = tmp_path_factory.mktemp("smoke")
+    assert command_line.main([*SMOKE, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_smoke_records_every_model_with_the_fixed_keys(smoke):
+    folder = smoke / "attention" / "smoke"
+    looking = [model for model in attention.QUICK if model != "cnn"]
+    assert {path.name for path in folder.iterdir()} == {
+        "curves.png",
+        *(f"{model}-digits-seed0.json" for model in attention.QUICK),
+        *(
+            f"{model}-digits-seed0{end}.png"
+            for model in attention.QUICK
+            for end in ("", "-failures")
+        ),
+        *(f"{model}-digits-seed0-epochs.png" for model in looking),
+    }
+    for path in folder.glob("*.json"):
+        record = json.loads(path.read_text())
+        assert tuple(record) == KEYS
+        assert record["status"] == "finished" and record["error"] is None
+        assert 0 <= record["metrics"]["test"]["accuracy"] <= 1
+        assert len(record["metrics"]["valid"]["curve"]) == record["config"]["epochs"]
+        assert record["parameters"]["trainable"] > 0 and record["seconds"] > 0
+        assert record["versions"]["keras"] == keras.__version__ and record["device"]
+        assert record["command"].startswith("python -m reproductions run attention --models")
+        assert str(smoke) not in path.read_text()
+    assert all(path.stat().st_size < 200_000 for path in folder.glob("*.png"))
+    assert (
+        "### `python -m reproductions run attention --preset smoke`"
+        in (smoke / "RESULTS.md").read_text()
+    )
+
+
+def test_smoke_never_writes_into_the_results(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(harness, "run", lambda *arguments: seen.append(arguments[4]) or 0)
+    monkeypatch.setattr(command_line.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
+    command_line.main(SMOKE)
+    assert seen == [tmp_path / "attention" / "smoke"]
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_attention_models_have_like_parameter_counts(preset):
+    counts, settings = {}, attention.PRESETS[preset]
+    for model in settings["models"]:
+        (config,) = harness.configurations(attention, model, preset, settings["data"])
+        weights = attention.build(model, config, None).trainable_weights
+        counts[model] = sum(math.prod(weight.shape) for weight in weights)
+    assert max(counts.values()) < 1.05 * min(counts.values()), counts
+
+
+def test_glimpse_model_resumes_as_if_undisturbed(smoke, tmp_path, monkeypatch):
+    from reproductions.data.image_batches import Cluttered
+
+    whole = Cluttered.train
+
+    def until_first(self, seed, epoch):
+        if epoch:
+            raise KeyboardInterrupt
+        return whole(self, seed, epoch)
+
+    words = [*SMOKE, "--models", "glimpse_1x16", "--out", str(tmp_path)]
+    monkeypatch.setattr(Cluttered, "train", until_first)
+    assert command_line.main(words) == 130
+    assert list(tmp_path.glob("**/*.npz")) and not list(tmp_path.glob("**/*.json"))
+    monkeypatch.setattr(Cluttered, "train", whole)
+    assert command_line.main(words) == 0
+    name = "attention/smoke/glimpse_1x16-digits-seed0.json"
+    assert read(tmp_path, name)["metrics"] == read(smoke, name)["metrics"]
+
+
+def test_averaged_weights_are_tested_and_the_others_trained_on(tmp_path):
+    task = toy_task()
+    task.PRESETS["quick"]["average"] = 0.8
+    run_toy(task, tmp_path, seeds=1)
+    keras.utils.set_random_seed(0)
+    whole = task.build("small", task.PRESETS["quick"], None)
+    batches = (batch for epoch in range(4) for batch in task.source.train(0, epoch))
+    whole.fit(batches, steps_per_epoch=16, shuffle=False, verbose=0)  # ends with the averages
+    expected = whole.evaluate(*task.source.valid, batch_size=250, verbose=0)[1]
+    curve = read(tmp_path)["metrics"]["valid"]["curve"]
+    assert curve[-1] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of `tf.data` alone")
+def test_batches_are_made_ahead_without_the_tuner_for_which_an_epoch_waits():
+    batches = [((np.full((2, 3), i, "float32"), np.arange(i, i + 2)), i > 1) for i in range(5)]
+    batches = [(x, np.array([y])) for x, y in batches]
+    for made in (
+        harness.prefetched(iter(batches)),
+        harness.prefetched(harness.prefetched(iter(batches))),
+    ):
+        found = list(made.as_numpy_iterator())
+        assert len(found) == 5 and not made.options().autotune.enabled
+        for ((x, i), y), ((x0, i0), y0) in zip(found, batches, strict=True):
+            for array, array0 in ((x, x0), (i, i0), (y, y0)):
+                np.testing.assert_array_equal(array, array0, strict=True)
+
+
+@pytest.mark.parametrize(("epoch", "average"), [(1, None), (3, None), (2, 0.8)])
+def test_resumed_run_equals_an_undisturbed_one(tmp_path, epoch, average):
+    task = toy_task()
+    task.PRESETS["quick"]["average"] = average
+    run_toy(task, tmp_path / "whole", seeds=1)
+    task.source.interrupt_at = epoch
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(task, tmp_path / "cut", seeds=1)
+    task.source.interrupt_at = None
+    run_toy(task, tmp_path / "cut", seeds=1)
+    whole, cut = read(tmp_path / "whole"), read(tmp_path / "cut")
+    assert whole["metrics"] == cut["metrics"]
+    assert not list(tmp_path.glob("**/checkpoints"))
+
+
+def test_finished_runs_are_skipped_until_the_configuration_changes(tmp_path, monkeypatch, capsys):
+    task = toy_task()
+    run_toy(task, tmp_path)
+    before = read(tmp_path)
+    trained = []
+
+    def fit(task, one, *rest):
+        trained.append(one)
+        return {"metrics": {"test": {"mse": 1.0}}, "seconds": 1.0}
+
+    monkeypatch.setattr(harness, "_fit", fit)
+    run_toy(task, tmp_path)
+    assert not trained and read(tmp_path) == before
+    assert capsys.readouterr().out.count("skipped") == 2
+    run_toy(task, tmp_path, epochs=2, seeds=1)
+    assert [one["config"]["epochs"] for one in trained] == [2]
+
+
+def test_failed_run_is_recorded_and_fails_the_command(tmp_path, monkeypatch):
+    def broken(model, config, data):
+        raise ValueError("no such [thing]")
+
+    monkeypatch.setattr(attention, "build", broken)
+    assert command_line.main([*SMOKE, "--models", "cnn", "--out", str(tmp_path)]) == 1
+    record = read(tmp_path, "attention/smoke/cnn-digits-seed0.json")
+    assert tuple(record) == KEYS and record["status"] == "failed"
+    assert record["error"] == "ValueError: no such [thing]" and record["metrics"] is None
+    assert "1 failed" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_some_models_may_have_more_seeds(tmp_path):
+    task = toy_task()
+    task.PRESETS["quick"] |= dict(seeds=1, more_seeds={"wide": 2}, epochs=1)
+    run_toy(task, tmp_path, models=task.MODELS)
+    found = sorted(path.name for path in tmp_path.glob("toy/quick/*.json"))
+    assert [name[:5] for name in found] == ["small", "wide-", "wide-"]
+    assert "more_seeds" not in read(tmp_path)["config"]
+
+
+def test_other_data_gives_more_test_metrics(tmp_path):
+    task = toy_task()
+    task.METRICS = task.METRICS | {"there": "min"}
+    task.transfer = lambda network, model, data, config: {"there": {"wide": 0.5}.get(model)}
+    run_toy(task, tmp_path, models=task.MODELS, seeds=1, epochs=1)
+    assert set(read(tmp_path)["metrics"]["test"]) == {"mse", "there"}
+    heads, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
+    cells = {row[0].split()[0]: row[heads.index("there")] for row in rows if row[-2]}
+    assert cells == {"small": "–", "wide": "0.5 (1)"}
+
+
+def test_a_row_names_what_its_run_has_otherwise_and_lacks(tmp_path):
+    task = toy_task()
+    run_toy(task, tmp_path, seeds=1, epochs=1)
+    task.PRESETS["quick"]["added"] = 3
+    _, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
+    assert rows[0][0] == "small" and rows[-1][0] == "small epochs=1 no added"
+
+
+def test_nan_is_a_failure(tmp_path):
+    task = toy_task()
+    task.source.valid = (task.source.valid[0] * np.nan, task.source.valid[1])
+    assert run_toy(task, tmp_path, seeds=1) == 1
+    assert "FloatingPointError: epoch 1" in read(tmp_path)["error"]
+
+
+def test_weights_are_chosen_on_validation_and_tested_once(tmp_path):
+    task, looks = toy_task(), []
+
+    def evaluate(network, x, y, config):
+        looks.append(x is task.source.test[0])
+        return {"mse": [4.0, 1.0, 2.0, 3.0, 7.0][len(looks) - 1]}
+
+    task.evaluate = evaluate
+    run_toy(task, tmp_path, seeds=1)
+    metrics = read(tmp_path)["metrics"]
+    assert metrics["valid"] == {"mse": 1.0, "epoch": 2, "curve": [4.0, 1.0, 2.0, 3.0]}
+    assert metrics["test"] == {"mse": 7.0}
+    assert looks == [False, False, False, False, True]
+
+
+def test_schedule_stop_and_several_configurations(tmp_path):
+    task, epochs = toy_task(), []
+    task.configurations = lambda model, preset, data: [
+        task.PRESETS[preset] | {"units": units} for units in (2, 5)
+    ]
+    task.before_epoch = lambda network, epoch, config: epochs.append((config["units"], epoch))
+    task.stop = lambda metrics: True
+    task.generated = lambda network: 7
+    assert run_toy(task, tmp_path, seeds=1) == 0
+    assert epochs == [(2, 0), (5, 0)]
+    names = sorted(path.name for path in tmp_path.glob("**/*.json"))
+    assert names == ["small-units2-sums-seed0.json", "small-units5-sums-seed0.json"]
+    assert read(tmp_path, f"toy/quick/{names[0]}")["parameters"]["generated"] == 7
+
+
+def test_task_that_measures_needs_no_training(tmp_path):
+    task = types.ModuleType("reproductions.toy", "Toy.")
+    task.MODELS, task.METRICS, task.DATA = ("small",), {"ratio": "max"}, {"sums": ""}
+    task.PRESETS = {"quick": dict(data="sums", seeds=1)}
+    task.measure = lambda model, config, seed: {"metrics": {"test": {"ratio": 2.5}}}
+    task.plot = lambda found, path: path.write_text(str(len(found)))
+    assert run_toy(task, tmp_path) == 0
+    record = read(tmp_path, "toy/quick/small-sums-seed0.json")
+    assert record["metrics"]["test"] == {"ratio": 2.5} and record["parameters"] is None
+    report.show(task, "quick", tmp_path)
+    assert (tmp_path / "toy/quick/curves.png").read_text() == "1"
+
+
+def test_damaged_files_are_named_and_not_used(tmp_path):
+    task = toy_task()
+    task.source.interrupt_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(task, tmp_path)
+    task.source.interrupt_at = None
+    (checkpoint,) = tmp_path.glob("**/*.npz")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-200])
+    with pytest.raises(RecordError, match=f"{checkpoint.name}.*delete it"):
+        run_toy(task, tmp_path)
+    checkpoint.unlink()
+    path = tmp_path / "toy" / "quick" / "small-units3-sums-seed0.json"
+    for text in ("{", "[]", '{"task": "toy"}'):
+        path.write_text(text)
+        with pytest.raises(RecordError, match=f"{path.name} is not a valid record"):
+            run_toy(task, tmp_path)
+        with pytest.raises(RecordError, match=path.name):
+            report.markdown([task], tmp_path)
+
+
+def toy_record(task, seed, mse, model="small", preset="quick", **changes):
+    (config,) = harness.configurations(task, model, preset, "sums")
+    record = dict.fromkeys(KEYS) | dict(task="toy", model=model, preset=preset, data="sums")
+    record |= dict(seed=seed, config=config, device="a chip", versions={"keras": "3"}, seconds=4)
+    metrics = {"valid": {"mse": mse, "epoch": 1, "curve": [mse]}, "test": {"mse": mse}}
+    record |= dict(metrics=metrics, parameters={"trainable": 1234, "generated": 0})
+    return record | {"status": "finished"} | changes
+
+
+def test_report_sums_up_records(tmp_path):
+    task = toy_task()
+    found = [toy_record(task, 0, 1.0), toy_record(task, 1, 2.0)]
+    found.append(toy_record(task, 2, 0.0, status="failed", error="x", metrics=None))
+    found.append(toy_record(task, 0, 9.0, config=found[0]["config"] | {"epochs": 1}))
+    heads, rows = report.table(task, "quick", found)
+    assert heads == ["model", "units", "data", "parameters", "mse", "seconds", "published"]
+    assert rows == [
+        ["small", "3", "sums", "1,234", "1.5 ± 0.7071 (2), 1 failed", "4", ""],
+        ["wide", "3", "sums", "", "not run", "", ""],
+        ["other", "", "sums", "", "not run", "", "mse 0.25 (B)"],
+        ["small epochs=1", "3", "sums", "1,234", "9 (1)", "4", ""],
+    ]
+    for one in found[:2]:
+        records.write(tmp_path / "toy" / "quick" / records.file_name(task, one), one)
+    report.show(task, "quick", tmp_path)
+    text = report.markdown([task], tmp_path)
+    assert "| small | 3 | sums | 1,234 | 1.5 ± 0.7071 (2) | 4 |  |" in text
+    assert "mse 0.5 (A book) [1]" in text and "[1] Another norm." in text
+    assert "![](toy/quick/curves.png)" in text and "Run on a chip; keras 3." in text
+    assert report.write([task], tmp_path).read_text() == text
+
+
+def test_committed_results_are_what_the_records_give():
+    tasks = [command_line.load(name) for name in command_line.tasks()]
+    written = (command_line.RESULTS / "RESULTS.md").read_text()
+    assert written == report.markdown(tasks, command_line.RESULTS)
+
+
+@pytest.mark.parametrize("name", command_line.tasks())
+def test_every_task_keeps_the_protocol(name):
+    task = importlib.import_module(f"reproductions.{name}")
+    assert set(task.METRICS.values()) <= {"max", "min"}
+    assert set(task.PRESETS) <= {"smoke", "quick", "full"}
+    for preset, settings in task.PRESETS.items():
+        assert settings["data"] in task.DATA and settings["seeds"] >= 1
+        for model in settings.get("models", task.MODELS):
+            assert model in task.MODELS
+            assert harness.configurations(task, model, preset, settings["data"])
+    for one in getattr(task, "PUBLISHED", ()):
+        assert {"model", "metric", "value", "source"} <= set(one)
+        assert max(one.get("notes", (0,))) <= len(getattr(task, "DEVIATIONS", ()))
+
+
+@pytest.mark.parametrize(
+    "words, known",
+    [
+        (["run", "nix"], "attention"),
+        (["run", "attention", "--models", "cnn,nix"], "glimpse_1x16"),
+        (["run", "attention", "--preset", "nix"], "smoke, quick, full"),
+        (["run", "attention", "--data", "nix"], "digits, mnist"),
+    ],
+)
+def test_unknown_names_list_the_known_ones(words, known, capsys):
+    with pytest.raises(SystemExit) as exit:
+        command_line.main(words)
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and "'nix'" in error and known in error
+
+
+@pytest.mark.parametrize("flag", ["--seeds", "--epochs"])
+def test_counts_must_be_positive(flag, capsys):
+    with pytest.raises(SystemExit) as exit:
+        command_line.main(["run", "attention", flag, "0"])
+    assert exit.value.code == 2 and "expected a positive integer" in capsys.readouterr().err
+
+
+def test_list_imports_nothing_heavy():
+    code = (
+        "import sys; from reproductions.__main__ import main; main(['list']);"
+        "assert not {'tensorflow', 'keras', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "attention: " in done.stdout and "glimpse_1x32" in done.stdout
