@@ -1,6 +1,7 @@
 """What the tree promises: imports, packaging, version, registrations, documentation."""
 
 import ast
+import collections
 import configparser
 import fnmatch
 import importlib
@@ -21,11 +22,17 @@ LIBRARY = [p for p in CODE if p.is_relative_to(ROOT / "hyperkeras")]
 
 # What each part may import of this project besides itself. A module belongs to the longest name
 # that begins its own.
-HELPERS = ("hyperkeras.ops", "hyperkeras.initializers", "hyperkeras.regularizers")
+HELPERS = (
+    "hyperkeras.ops",
+    "hyperkeras.initializers",
+    "hyperkeras.regularizers",
+    "hyperkeras.keras_internals",
+)
 MAY_IMPORT = {
     "hyperkeras.ops": (),
     "hyperkeras.initializers": ("hyperkeras.ops",),
     "hyperkeras.regularizers": ("hyperkeras.ops",),
+    "hyperkeras.keras_internals": (),
     "hyperkeras.layers": HELPERS,
     "hyperkeras.models": (*HELPERS, "hyperkeras.layers"),
     "hyperkeras": (*HELPERS, "hyperkeras.layers", "hyperkeras.models"),
@@ -157,6 +164,57 @@ def test_every_library_module_has_its_place():
         assert name == "hyperkeras" or part_of(name) != "hyperkeras", f"{name} not in MAY_IMPORT"
 
 
+PRIVATE = re.compile(
+    r"(?<!self)(?<!cls)(?<!super\(\))\._(?!_)[a-zA-Z]\w*|getattr\(\w+, \"_[a-z]\w*"
+)
+
+
+@pytest.mark.parametrize("path", [str(p.relative_to(ROOT)) for p in LIBRARY])
+def test_private_names_of_others_stand_in_one_file(path):
+    if path == "hyperkeras/keras_internals.py":
+        return
+    found = [
+        line.strip()
+        for line in (ROOT / path).read_text().splitlines()
+        if PRIVATE.search(line.partition("#")[0]) and "tensorflow" not in Path(path).stem
+    ]
+    assert found == []
+
+
+def test_no_folder_is_crowded():
+    rooms = collections.Counter(path.parent for path in CODE)
+    crowded = {str(room.relative_to(ROOT)): count for room, count in rooms.items() if count > 14}
+    assert crowded == {}
+
+
+def internal_imports(path):
+    """The modules of this project that the module at `path` imports, at any place in it."""
+    names = {module_name(p.relative_to(ROOT)) for p in CODE}
+    found = set()
+    for _, name, _ in imports(path.read_text(), path.relative_to(ROOT)):
+        while name and name not in names:
+            name = name.rpartition(".")[0]
+        found.add(name)
+    return found - {"", module_name(path.relative_to(ROOT))}
+
+
+def test_no_two_files_import_each_other():
+    graph = {module_name(p.relative_to(ROOT)): internal_imports(p) for p in CODE}
+    # A package's `__init__` lists what its modules offer; they import past it.
+    pairs = {
+        tuple(sorted((a, b)))
+        for a, others in graph.items()
+        for b in others
+        if a in graph.get(b, ()) and not within(a, b) and not within(b, a)
+    }
+    assert pairs == set()
+
+
+def test_the_engine_knows_no_task():
+    for path in (ROOT / "reproductions/engine").glob("*.py"):
+        assert not any(within(n, "reproductions.tasks") for n in internal_imports(path)), path
+
+
 # Packaging and version
 
 
@@ -215,7 +273,8 @@ def test_all_is_sorted_and_true(module):
 
 
 def test_packages_list_their_names():
-    packages = {m.__name__ for m in MODULES if hasattr(m, "__path__")}
+    # A family's package is a room; its names are offered by the package above.
+    packages = {m.__name__ for m in MODULES if hasattr(m, "__path__") and m.__name__.count(".") < 2}
     assert packages <= {m.__name__ for m in WITH_ALL}
 
 

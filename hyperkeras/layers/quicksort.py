@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from hyperkeras.ops.argument_validation import check_int, check_number
+from hyperkeras.keras_internals import mask_of
+from hyperkeras.ops.argument_validation import check_int, check_number, concrete_or_none
 from hyperkeras.ops.sorting.expected_permutation import mean_half_permutation
 from hyperkeras.ops.sorting.quicksort import (
     balanced_choices,
@@ -137,7 +138,7 @@ class Quicksort(keras.layers.Layer):
 
     def call(self, x, keys, targets=None, mask=None, training=False):
         if mask is None:
-            mask = getattr(x, "_keras_mask", None)
+            mask = mask_of(x)
         x = ops.cast(x, self.compute_dtype)
         keys = ops.cast(keys, self.variable_dtype)
         self._check_shapes(x, keys, targets, mask)
@@ -287,11 +288,10 @@ def _masked_last(x, keys, mask):
 
 
 def _check_finite(keys, mask):
-    try:
-        values = ops.convert_to_numpy(keys)
-        counted = True if mask is None else ops.convert_to_numpy(mask).astype(bool)
-    except (NotImplementedError, TypeError, ValueError):
-        return  # symbolic: nothing to see
+    values, counted = concrete_or_none(keys), True if mask is None else concrete_or_none(mask)
+    if values is None or counted is None:
+        return
+    counted = np.asarray(counted, "bool")
     wrong = np.argwhere(~np.isfinite(values) & counted)
     if len(wrong):
         first = tuple(wrong[0].tolist())

@@ -1,65 +1,95 @@
-"""Checks of arguments that the operations and the layers share."""
+"""Argument validation: one grammar of errors for the whole library.
+
+Each check returns the argument in its final form, or raises a `ValueError` that reads "Received an
+invalid value for `name`, expected … Received: name=…".
+"""
 
 import math
 import numbers
 import operator
 
+import keras
+
+
+def invalid_value(name, expected, value):
+    """The error of an argument: `raise invalid_value("rate", "a number below 1", rate)`."""
+    return ValueError(
+        f"Received an invalid value for `{name}`, expected {expected}. Received: {name}={value!r}"
+    )
+
 
 def check_int(name, value, minimum):
-    """`value` as an int of at least `minimum`; else an error that names it."""
+    """`value` as an integer of at least `minimum`."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < minimum:
-        raise ValueError(
-            f"Received an invalid value for `{name}`, expected an integer of at least {minimum}. "
-            f"Received: {name}={value!r}"
-        )
+        raise invalid_value(name, f"an integer of at least {minimum}", value)
     return number
 
 
+def check_int_or_none(name, value, minimum):
+    """`value` as an integer of at least `minimum`, or None."""
+    return None if value is None else check_int(name, value, minimum)
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def check_number(name, value, minimum):
-    """`value` as a float of at least `minimum`; else an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= minimum:
-        raise ValueError(
-            f"Received an invalid value for `{name}`, expected a number of at least {minimum}. "
-            f"Received: {name}={value!r}"
-        )
+    """`value` as a float of at least `minimum`."""
+    if not _is_number(value) or not value >= minimum:
+        raise invalid_value(name, f"a number of at least {minimum}", value)
+    return float(value)
+
+
+def check_positive(name, value):
+    """`value` as a finite float above 0."""
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise invalid_value(name, "a finite number above 0", value)
     return float(value)
 
 
 def check_rate(name, value):
     """`value` as a float in [0, 1): a fraction that dropout leaves out."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise ValueError(
-            f"Received an invalid value for `{name}`, expected a number of at least 0 and below 1. "
-            f"Received: {name}={value!r}"
-        )
+    if not _is_number(value) or not 0 <= value < 1:
+        raise invalid_value(name, "a number of at least 0 and below 1", value)
     return float(value)
 
 
 def check_finite(name, value):
     """`value` as a finite float."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(
-            f"Received an invalid value for `{name}`, expected a finite number. "
-            f"Received: {name}={value!r}"
-        )
+    if not _is_number(value) or not math.isfinite(value):
+        raise invalid_value(name, "a finite number", value)
     return float(value)
 
 
+def check_choice(name, value, choices):
+    """`value`, which has to be one of `choices`."""
+    choices = tuple(choices)
+    # Not `in`: a value of another type, such as an array, may not compare to a truth value.
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise invalid_value(name, "one of " + ", ".join(map(repr, choices)), value)
+    return value
+
+
+def check_layer(name, value, kind=keras.layers.Layer, expected="a Keras layer or model"):
+    """`value`, which has to be of the class `kind`."""
+    if not isinstance(value, kind):
+        raise invalid_value(name, expected, value)
+    return value
+
+
 def check_size(size, name="size"):
-    """`size` as a tuple of positive ints: the dims that index tuples run over."""
+    """`size` as a tuple of positive integers: the dims that index tuples run over."""
     try:
         dims = tuple(operator.index(s) for s in size)
     except TypeError:
         dims = ()
     if not dims or any(not 1 <= s < 2**31 for s in dims):
-        raise ValueError(
-            f"Received an invalid value for `{name}`, expected a sequence of one or more positive "
-            f"integers below 2**31. Received: {name}={size!r}"
-        )
+        raise invalid_value(name, "a sequence of one or more positive integers below 2**31", size)
     return dims
 
 
@@ -70,3 +100,11 @@ def check_columns(name, shape, size):
             f"Expected `{name}` to have one column for each dim of `size`, that is a shape "
             f"[..., {len(size)}] for size={size}. Received: {name} of shape {tuple(shape)}"
         )
+
+
+def concrete_or_none(value):
+    """`value` as a NumPy array, or None while a function is traced and values are not known."""
+    try:
+        return keras.ops.convert_to_numpy(value)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return None  # each backend has its own error for a tensor without a value

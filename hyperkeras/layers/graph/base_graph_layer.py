@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from hyperkeras.ops.argument_validation import check_int, check_number
+from hyperkeras.ops.argument_validation import check_int, check_number, concrete_or_none
 from hyperkeras.ops.graph.message_passing import disjoint_union
 from hyperkeras.ops.sparse.index_space import scale_sigmas
 
@@ -106,10 +106,9 @@ class GraphLayer(keras.layers.Layer):
 
 def _check_ends(x, edges):
     """Ends of edges must be nodes, where they can be seen; −1 pads a batch."""
-    try:
-        ends = ops.convert_to_numpy(edges)
-    except (NotImplementedError, TypeError, ValueError, AttributeError):
-        return  # symbolic: nothing to see
+    ends = concrete_or_none(edges)
+    if ends is None:
+        return
     n, least = x.shape[-2], -1 if len(x.shape) == 3 else 0
     wrong = ends[(ends < least) | (ends >= n)]
     if wrong.size:

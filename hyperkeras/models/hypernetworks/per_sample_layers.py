@@ -12,6 +12,7 @@ import string
 import keras
 from keras import layers, ops
 
+from hyperkeras.keras_internals import sublayers
 from hyperkeras.models.hypernetworks.variable_substitution import Substitution, run
 from hyperkeras.models.hypernetworks.weight_selection import lora_pair
 from hyperkeras.ops.generated.per_sample import (
@@ -39,7 +40,7 @@ def per_sample_layers(target, pieces):
             replace(
                 layer, "call", functools.partial(_function(layer), layer, layer.call, variables)
             )
-        for layer in target._flatten_layers():
+        for layer in sublayers(target):
             if getattr(layer, "use_cudnn", False):  # cuDNN's kernel has no sample axis
                 replace(layer, "use_cudnn", False)
         yield

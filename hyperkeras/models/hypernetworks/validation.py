@@ -6,6 +6,8 @@ import weakref
 import keras
 from keras import ops
 
+from hyperkeras.keras_internals import is_called_elsewhere
+
 _owners = weakref.WeakKeyDictionary()  # {target: reference to its hypernetwork}
 
 
@@ -33,7 +35,7 @@ def adopt(target, hypernetwork):
 
 def check_used_once(target):
     """A model that also calls the target would train weights that are generated here."""
-    if getattr(target, "_inbound_nodes", ()):
+    if is_called_elsewhere(target):
         raise ValueError(
             "Expected a `target` that only its hypernetwork calls: trained elsewhere, its weights "
             "would not reach the ones generated here. Make a copy by keras.models.clone_model, "

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from hyperkeras.keras_internals import sublayers
+
 BIASES = ("bias", "beta")
 
 
@@ -59,7 +61,7 @@ class Generated:
 def owners(target):
     """{id of a weight: the innermost layer that has it}."""
     found = {}
-    for layer in target._flatten_layers():  # a layer comes before those inside it
+    for layer in sublayers(target):  # a layer comes before those inside it
         found.update((id(weight), layer) for weight in layer.weights)
     return found
 
@@ -123,7 +125,7 @@ def _positions(target, one):
 
 def _check_lora(target, chosen):
     """Keras merges a LoRA pair into the kernel when it saves; half a pair would be lost."""
-    for layer in target._flatten_layers():
+    for layer in sublayers(target):
         pair = lora_pair(layer)
         if pair and len({id(one) in chosen for one in pair}) == 2:
             raise ValueError(
@@ -145,7 +147,7 @@ def lora_pair(layer):
 def clear_lora(target, positions):
     """Sets chosen pairs' products to zero, which saving would merge into the kernels."""
     chosen = {id(target.weights[i]) for i in positions}
-    for layer in target._flatten_layers():
+    for layer in sublayers(target):
         pair = lora_pair(layer)
         if pair and id(pair[1]) in chosen:
             pair[1].assign(keras.ops.zeros(pair[1].shape))
