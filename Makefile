@@ -34,6 +34,7 @@ on = ALL_BACKENDS=1 KERAS_BACKEND=$(1) JAX_PLATFORMS=cpu \
 lint: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html

@@ -23,15 +23,17 @@ LIBRARY = [p for p in CODE if p.is_relative_to(ROOT / "hyperkeras")]
 # What each part may import of this project besides itself. A module belongs to the longest name
 # that begins its own.
 HELPERS = (
+    "hyperkeras.annotations",
     "hyperkeras.ops",
     "hyperkeras.initializers",
     "hyperkeras.regularizers",
     "hyperkeras.keras_internals",
 )
 MAY_IMPORT = {
-    "hyperkeras.ops": (),
-    "hyperkeras.initializers": ("hyperkeras.ops",),
-    "hyperkeras.regularizers": ("hyperkeras.ops",),
+    "hyperkeras.annotations": (),
+    "hyperkeras.ops": ("hyperkeras.annotations",),
+    "hyperkeras.initializers": ("hyperkeras.annotations", "hyperkeras.ops"),
+    "hyperkeras.regularizers": ("hyperkeras.annotations", "hyperkeras.ops"),
     "hyperkeras.keras_internals": (),
     "hyperkeras.layers": HELPERS,
     "hyperkeras.models": (*HELPERS, "hyperkeras.layers"),

@@ -1,8 +1,11 @@
 """Index tuples as free parameters."""
 
+from typing import Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Initializer, LayerArguments
 from hyperkeras.initializers import LogitUniform
 from hyperkeras.layers.sources.base_source import Source
 from hyperkeras.ops.argument_validation import check_int
@@ -47,15 +50,15 @@ class FreeSource(Source):
 
     def __init__(
         self,
-        num_tuples,
-        sigma_scale=0.2,
-        min_sigma=0.0,
-        fixed_values=False,
-        shared=False,
-        means_initializer=None,
-        values_initializer="ones",
-        **kwargs,
-    ):
+        num_tuples: int,
+        sigma_scale: float = 0.2,
+        min_sigma: float = 0.0,
+        fixed_values: bool = False,
+        shared: bool = False,
+        means_initializer: Initializer = None,
+        values_initializer: Initializer = "ones",
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(sigma_scale=sigma_scale, min_sigma=min_sigma, **kwargs)
         self.num_tuples = check_int("num_tuples", num_tuples, 1)
         self.fixed_values = bool(fixed_values)

@@ -23,8 +23,8 @@ class GridSource(NetworkSource):
         min_sigma: Float ≥ 0. Added to the variance, as a fraction of the image's size.
     """
 
-    numbers = None
-    start = None
+    numbers: int
+    start: tuple[float, ...]
 
     def __init__(
         self, grid_shape, network=None, num_glimpses=1, sigma_scale=0.1, min_sigma=0.0, **kwargs

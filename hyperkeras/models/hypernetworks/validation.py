@@ -8,7 +8,8 @@ from keras import ops
 
 from hyperkeras.keras_internals import is_called_elsewhere
 
-_owners = weakref.WeakKeyDictionary()  # {target: reference to its hypernetwork}
+# {target: reference to its hypernetwork}
+_owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def check_network(name, value):
