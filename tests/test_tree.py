@@ -28,6 +28,7 @@ HELPERS = (
     "hyperkeras.initializers",
     "hyperkeras.regularizers",
     "hyperkeras.keras_internals",
+    "hyperkeras.shared_serialization",
 )
 MAY_IMPORT = {
     "hyperkeras.annotations": (),
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "hyperkeras.initializers": ("hyperkeras.annotations", "hyperkeras.ops"),
     "hyperkeras.regularizers": ("hyperkeras.annotations", "hyperkeras.ops"),
     "hyperkeras.keras_internals": (),
+    "hyperkeras.shared_serialization": (),
     "hyperkeras.layers": HELPERS,
     "hyperkeras.models": (*HELPERS, "hyperkeras.layers"),
     "hyperkeras": (*HELPERS, "hyperkeras.layers", "hyperkeras.models"),

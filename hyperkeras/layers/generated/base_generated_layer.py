@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from hyperkeras.initializers import TileEmbedding
-from hyperkeras.layers.generators import shared_serialization
+from hyperkeras import shared_serialization
 from hyperkeras.layers.generators.base_generator import Generator
 from hyperkeras.ops.generated.kernels import join_tiles
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hyperkeras import initializers
+from hyperkeras import initializers, shared_serialization
 from hyperkeras.models.hypernetworks import head_initialization, validation, weight_selection
 from hyperkeras.models.hypernetworks.per_sample_layers import compiles, per_sample_layers
 from hyperkeras.models.hypernetworks.variable_substitution import run
@@ -400,10 +400,9 @@ class Hypernetwork(keras.Model):
         return self.target.compute_output_shape(input_shape[1])
 
     def get_config(self):
-        networks = {
-            name: keras.saving.serialize_keras_object(getattr(self, name))
-            for name in ("target", "body", "chunk_network")
-        }
+        networks = {"target": keras.saving.serialize_keras_object(self.target)}
+        for name in ("body", "chunk_network"):
+            networks[name] = shared_serialization.serialize(getattr(self, name))
         return {
             **super().get_config(),
             **networks,
@@ -419,6 +418,7 @@ class Hypernetwork(keras.Model):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for name in ("target", "body", "chunk_network"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
+        config["target"] = keras.saving.deserialize_keras_object(config["target"])
+        for name in ("body", "chunk_network"):
+            config[name] = shared_serialization.deserialize(config[name], config.get("name"))
         return cls(**config)

@@ -272,6 +272,14 @@ def test_two_generators_of_one_name_stay_two_in_a_file(tmp_path):
     assert_same(saved(keras.Model(inputs, x), tmp_path), keras.Model(inputs, x))
 
 
+def test_equal_generators_of_two_models_stay_two_in_their_clones():
+    clones = []
+    for name in ("first", "second"):  # generators alike in all but their weights
+        layer = layers.HyperConv2D(2, 3, generator(name="a"), name=name)
+        clones.append(keras.models.clone_model(keras.Sequential([keras.Input((6, 6, 2)), layer])))
+    assert clones[0].layers[0].generator is not clones[1].layers[0].generator
+
+
 def test_a_file_holds_the_generator_once_even_across_nested_models(tmp_path):
     shared = generator(name="shared")
     inner, inputs = chain(shared), keras.Input((6, 6, 2))
