@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from hyperkeras.initializers import TileEmbedding
 from hyperkeras import shared_serialization
+from hyperkeras.initializers import TileEmbedding
 from hyperkeras.layers.generators.base_generator import Generator
 from hyperkeras.ops.generated.kernels import join_tiles
 
