@@ -4,6 +4,11 @@ No other file of the library touches a name of Keras that begins with an undersc
 release of Keras is checked here.
 """
 
+import sys
+
+# Modules that trace a model in order to write it in another format.
+EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
+
 
 def sublayers(layer):
     """A layer and all layers inside it, each before its own: the public `layers` of a model has
@@ -21,3 +26,14 @@ def mask_of(tensor):
     """The mask that Keras sends along with a tensor, or None: only layers of one input are given
     it as an argument."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def is_exporting():
+    """Whether the caller is traced for an export. Formats such as ONNX have no place for compiled
+    parts and some operations, and Keras tells layers nothing, so that the call stack is asked."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(EXPORTERS):
+            return True
+        frame = frame.f_back
+    return False
