@@ -1,5 +1,6 @@
 """Sphinx configuration: `make docs` builds with warnings as errors."""
 
+import importlib.util
 import inspect
 import os
 import re
@@ -38,7 +39,11 @@ napoleon_custom_sections = [("Call arguments", "params_style"), "Input shape", "
 
 html_theme = "furo"
 html_title = f"hyperkeras {release}"
-html_static_path = ["static"]
+# One script that draws the formulas and has its glyphs in itself, so that pages need no network.
+MATHJAX = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).with_name("static")
+html_static_path = ["static", str(MATHJAX / "mathjax/tex-svg.js")]
+mathjax_path = "tex-svg.js"
+mathjax3_config = {"options": {"enableMenu": False}}  # its menu would fetch further scripts
 html_css_files = ["pages.css"]
 
 

@@ -1,4 +1,4 @@
-"""The README's table of backends, from the outcomes that `make test-backends` leaves.
+"""The table of `docs/backends.md`, from the outcomes that `make test-backends` leaves.
 
     python tests/backends_table.py FOLDER
 
@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from catalogue import CASES, MODEL_CASES, TENSORFLOW_ONLY
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs/backends.md"
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 MARKED = re.compile(r"(<!-- backends -->\n).*?(<!-- /backends -->)", re.S)
 
@@ -53,5 +53,5 @@ def table(folder):
 
 
 if __name__ == "__main__":
-    text = README.read_text()
-    README.write_text(MARKED.sub(lambda found: found[1] + table(sys.argv[1]) + found[2], text))
+    text = PAGE.read_text()
+    PAGE.write_text(MARKED.sub(lambda found: found[1] + table(sys.argv[1]) + found[2], text))

@@ -1,7 +1,7 @@
 """Every layer and model on the backend that KERAS_BACKEND names, whichever it is.
 
 Here stands what must hold on all of them; the conformance tests go further, on TensorFlow. From
-the outcomes `tests/backends_table.py` makes the README's table.
+the outcomes `tests/backends_table.py` writes the table of `docs/backends.md`.
 """
 
 import os

@@ -77,7 +77,7 @@ def test_notebooks_run(path, short_training, as_it_was, monkeypatch):
         exec(compile(cell, f"{path.name}, cell {i}", "exec"), names)
         drawn += len(plt.get_fignums())
         plt.close("all")
-    assert drawn, "a page without a picture"
+    assert drawn or path.stem == "questions", "a page without a picture"
     for name in set(sys.modules) & {"costs"}:
         del sys.modules[name]
 
