@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2
 
-# The table in the README comes from these. On Linux PyTorch comes with CUDA, of several GB; without:
+# The table of docs/backends.md comes from these. On Linux PyTorch comes with CUDA, of several GB; without:
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test-backends
 test-backends: $(VENV)/installed-backends
 	$(call on,tensorflow)
