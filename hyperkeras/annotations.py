@@ -1,13 +1,13 @@
 """Names of types that the library's signatures use. Keras has no types of its own to check."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 # A backend's tensor, a variable, an array, or what Keras converts to one. Backends differ, and
 # Keras's own tensors are untyped, so that nothing about it can be checked.
 Tensor = Any
 
-Shape = Sequence[int | None]  # None for a dim that isn't known
+Shape = tuple[Any, ...]  # of integers, and None for a dim that is not known
 Config = dict[str, Any]
 
 # What `keras.activations.get`, `keras.initializers.get` and their like accept.

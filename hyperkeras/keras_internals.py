@@ -6,6 +6,8 @@ release of Keras is checked here.
 
 import sys
 
+import keras
+
 # Modules that trace a model in order to write it in another format.
 EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
 
@@ -37,3 +39,15 @@ def is_exporting():
             return True
         frame = frame.f_back
     return False
+
+
+def refuse_spectral_normalization(layer):
+    """Raises a `ValueError` where a `SpectralNormalization` reads the `kernel` of `layer`, which is
+    computed: it would assign to it in training, which Keras doesn't check when it is built."""
+    reader = sys._getframe(2).f_locals.get("self")
+    if isinstance(reader, keras.layers.SpectralNormalization):
+        raise ValueError(
+            f"Layer '{layer.name}' can't stand in a SpectralNormalization, which assigns to the "
+            "kernel, while this layer computes its kernel from other weights. Give the layer a "
+            "constraint or regularizer of the kernel instead, or normalize its outputs."
+        )

@@ -334,7 +334,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"
 @pytest.mark.parametrize("path", [str(p.relative_to(ROOT)) for p in PAGES])
 def test_paths_named_in_pages_exist(path):
     page = (ROOT / path).read_text()
-    named = re.findall(r"`((?:hyperkeras|baselines|reproductions|tests|docs)/(?!_build)[\w./]+)`", page)
+    named = re.findall(
+        r"`((?:hyperkeras|baselines|reproductions|tests|docs)/(?!_build)[\w./]+)`", page
+    )
     assert [name for name in named if not (ROOT / name).exists()] == []
     linked = re.findall(r"\]\((?!http|#)([^)#]+)", page)
     assert [link for link in linked if not (ROOT / path).parent.joinpath(link).exists()] == []

@@ -1,7 +1,11 @@
-"""Conditions of constant norm, as a layer."""
+"""The layer that encodes conditions with a constant norm."""
+
+from typing import Unpack
 
 import keras
+from keras import ops
 
+from hyperkeras.annotations import LayerArguments, Shape, Tensor
 from hyperkeras.ops.encodings import mip_encoding
 
 
@@ -11,8 +15,8 @@ class MIPEncoding(keras.layers.Layer):
 
     .. math:: E(\gamma) = \left[\cos\tfrac{\pi\gamma}{2},\ \sin\tfrac{\pi\gamma}{2}\right]
 
-    One half of magnitude-invariant parametrizations; the other is `residual=True` of
-    `hyperkeras.models.Hypernetwork`. Each can be used without the other.
+    Magnitude-invariant parametrizations consist of this encoding and of `residual=True` in
+    `hyperkeras.models.Hypernetwork`. Each can be used without the other. Masks pass through.
 
     Input shape:
         `[..., n]`, numbers in [0, 1].
@@ -34,7 +38,11 @@ class MIPEncoding(keras.layers.Layer):
         - [Ortiz et al., 2023](https://arxiv.org/abs/2304.07645)
     """
 
-    def build(self, input_shape):
+    def __init__(self, **kwargs: Unpack[LayerArguments]) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape: Shape) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
                 f"Expected `inputs` of layer '{self.name}' to have a last axis of known size. "
@@ -42,8 +50,8 @@ class MIPEncoding(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, inputs):
-        return mip_encoding(inputs)
+    def call(self, inputs: Tensor) -> Tensor:
+        return mip_encoding(ops.cast(inputs, self.compute_dtype))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return *input_shape[:-1], 2 * input_shape[-1]

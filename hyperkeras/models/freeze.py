@@ -41,7 +41,8 @@ def freeze(model):
             found = layer.plain()
         else:
             found = type(layer).from_config(layer.get_config())
-        pairs.append((layer, found))
+        if isinstance(layer, keras.layers.Layer):  # not an operation, such as a mask's `!=`
+            pairs.append((layer, found))
         return found
 
     if not isinstance(model, keras.Model) or not model.built:

@@ -1,10 +1,24 @@
 """A convolution whose kernel is generated."""
 
+from collections.abc import Sequence
+from typing import Any, Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Constraint,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Shape,
+    Tensor,
+)
 from hyperkeras.layers.generated.base_generated_layer import GeneratedLayer
-from hyperkeras.ops.argument_validation import check_int
+from hyperkeras.layers.generators.base_generator import Generator
+from hyperkeras.ops.argument_validation import check_int, invalid_value
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -15,34 +29,40 @@ class HyperConv2D(GeneratedLayer):
         K^{11} & \cdots & K^{1q} \\ \vdots & & \vdots \\ K^{p1} & \cdots & K^{pq}
         \end{pmatrix}, \qquad K^{ij} = \mathrm{generator}(z^{ij})
 
-    The kernel is put together from p × q tiles, one embedding z each: with a generator of
-    (3, 3, 16, 16), 32 channels to 32 channels take four. The layer owns the `embeddings
-    [p, q, N_z]` and the bias; the generator may serve any number of layers, and stays one through
+    The kernel consists of p × q tiles. Each tile is made from one embedding z. With a generator of
+    (3, 3, 16, 16), a kernel of 32 channels to 32 channels has four tiles. The layer owns the
+    `embeddings [p, q, N_z]` and the bias. Layers that share a generator still share it after
     saving, loading and cloning.
 
-    The kernel is made anew in each call, so that it is never stale. Where the weights don't change
-    any more, `hyperkeras.models.freeze` makes it once for all calls.
+    The kernel is made anew in each call. Where the weights no longer change,
+    `hyperkeras.models.freeze` makes it once for all calls.
 
     Args:
-        filters: Integer, the output channels: a multiple of the generator's.
-        kernel_size: Integer or pair of integers: the generator's (f, f).
-        generator: `KernelGenerator`, or another `Generator`.
-        strides: Integer or pair of integers.
-        padding: `"same"` or `"valid"`.
+        filters: Integer, the number of output channels. It is a multiple of the generator's N_out.
+        kernel_size: Integer or pair of integers, the kernel's height and width in pixels. They are
+            the generator's (f, f).
+        generator: The `KernelGenerator`, or another `Generator`, that makes the kernel. It may
+            serve any number of layers.
+        strides: Integer or pair of integers, the step of the window in pixels (default 1).
+        padding: `"same"` (the default) or `"valid"`.
         data_format: `"channels_last"`, `"channels_first"`, or None for
-            `keras.config.image_data_format()`.
-        dilation_rate: Integer or pair of integers.
-        groups: 1. Grouped convolutions are not generated.
-        activation: Activation function, or None.
-        use_bias: Boolean.
-        embedding_initializer: Initializer of the embeddings; None for `TileEmbedding`, which
-            keeps the variance of activations through ReLUs.
-        bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the generated kernel.
-        bias_regularizer: Regularizer of the bias.
-        kernel_constraint: Function that the generated kernel goes through each time it is made.
-        bias_constraint: Constraint of the bias.
-        **kwargs: Those of every Keras layer, such as `activity_regularizer`.
+            `keras.config.image_data_format()` (the default).
+        dilation_rate: Integer or pair of integers, the distance in pixels between the kernel's
+            points (default 1).
+        groups: Integer, only 1. Grouped convolutions are not generated.
+        activation: Activation function φ, or its name (default: None, the identity).
+        use_bias: Boolean, whether the layer adds a bias vector (default `True`).
+        embedding_initializer: Initializer of the embeddings. None (the default) is `TileEmbedding`,
+            which keeps the variance of activations through ReLUs.
+        bias_initializer: Initializer of the bias (default `"zeros"`).
+        kernel_regularizer: Regularizer of the generated kernel (default: none). It is counted once,
+            however often the layer is called.
+        bias_regularizer: Regularizer of the bias (default: none).
+        kernel_constraint: Function applied to the generated kernel each time it is made (default:
+            none).
+        bias_constraint: Constraint of the bias (default: none).
+        **kwargs: The arguments of every Keras layer: `name`, `dtype`, `trainable`,
+            `activity_regularizer`.
 
     Input shape:
         `[b, height, width, p N_in]`, or `[b, p N_in, height, width]` for channels first.
@@ -67,24 +87,24 @@ class HyperConv2D(GeneratedLayer):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        generator,
-        strides=1,
-        padding="same",
-        data_format=None,
-        dilation_rate=1,
-        groups=1,
-        activation=None,
-        use_bias=True,
-        embedding_initializer=None,
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | Sequence[int],
+        generator: Generator,
+        strides: int | Sequence[int] = 1,
+        padding: str = "same",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = 1,
+        groups: int = 1,
+        activation: Activation = None,
+        use_bias: bool = True,
+        embedding_initializer: Initializer = None,
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(
             generator,
             activation=activation,
@@ -98,10 +118,7 @@ class HyperConv2D(GeneratedLayer):
             **kwargs,
         )
         if groups != 1:
-            raise ValueError(
-                "Received an invalid value for `groups`, expected 1: grouped convolutions are not "
-                f"generated. Received: groups={groups!r}"
-            )
+            raise invalid_value("groups", "1: grouped convolutions are not generated", groups)
         self.groups = 1
         self.filters = check_int("filters", filters, 1)
         # Keras's own layer checks the rest, brings it into one form and knows the output's shape.
@@ -114,12 +131,10 @@ class HyperConv2D(GeneratedLayer):
         self.data_format = conv.data_format
         self.dilation_rate = conv.dilation_rate
         if self.kernel_size != generator.kernel_shape[:2]:
-            raise ValueError(
-                "Received an invalid value for `kernel_size`, expected the generator's, "
-                f"{generator.kernel_shape[:2]}. Received: kernel_size={kernel_size}"
-            )
+            expected = f"the generator's, {generator.kernel_shape[:2]}"
+            raise invalid_value("kernel_size", expected, kernel_size)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         axis = -1 if self.data_format == "channels_last" else 1
         channels = input_shape[axis] if len(input_shape) == 4 else None
         if channels is None:
@@ -130,10 +145,10 @@ class HyperConv2D(GeneratedLayer):
         self.add_weights((channels, self.filters), self.generator.kernel_shape[2:])
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs = ops.conv(
             inputs,
-            self.regularized_kernel(),
+            self.compute_kernel(),
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
@@ -144,8 +159,8 @@ class HyperConv2D(GeneratedLayer):
             outputs = outputs + ops.reshape(self.bias, (-1,) if last else (-1, 1, 1))
         return outputs if self.activation is None else self.activation(outputs)
 
-    def plain(self, **overrides):
-        arguments = dict(
+    def plain(self, **overrides: Any) -> keras.layers.Conv2D:
+        arguments: Config = dict(
             filters=self.filters,
             kernel_size=self.kernel_size,
             strides=self.strides,
@@ -156,13 +171,14 @@ class HyperConv2D(GeneratedLayer):
             use_bias=self.use_bias,
             name=self.name,
             dtype=self.dtype_policy,
+            trainable=self.trainable,
         )
         return keras.layers.Conv2D(**arguments | overrides)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.plain().compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "filters": self.filters,

@@ -1,11 +1,23 @@
 """A dense layer whose matrix is generated."""
 
 import math
+from typing import Any, Unpack
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Constraint,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Shape,
+    Tensor,
+)
 from hyperkeras.layers.generated.base_generated_layer import GeneratedLayer
+from hyperkeras.layers.generators.base_generator import Generator
 from hyperkeras.ops.argument_validation import check_int
 from hyperkeras.ops.generated.kernels import join_tiles
 
@@ -18,24 +30,28 @@ class HyperDense(GeneratedLayer):
         K^{11} & \cdots & K^{1q} \\ \vdots & & \vdots \\ K^{p1} & \cdots & K^{pq}
         \end{pmatrix}, \qquad K^{ij} = \mathrm{generator}(z^{ij})
 
-    A tile of shape (f, f, N_in, N_out) is read as a matrix of f² N_in rows and N_out columns, so
-    that the generator of convolutions can serve a dense layer, too; one for dense layers alone
-    has f = 1. The layer owns the `embeddings [p, q, N_z]` and the bias. The matrix is made anew
-    in each call; see `HyperConv2D`.
+    A tile of shape (f, f, N_in, N_out) becomes a matrix of f² N_in rows and N_out columns, so a
+    generator of convolutions can serve a dense layer, too. A generator for dense layers alone has
+    f = 1. The layer owns the `embeddings [p, q, N_z]` and the bias. The matrix is made anew in
+    each call; see `HyperConv2D`. Masks pass through, as through `keras.layers.Dense`.
 
     Args:
-        units: Integer, a multiple of the generator's N_out.
-        generator: `KernelGenerator`, or another `Generator`.
-        activation: Activation function, or None.
-        use_bias: Boolean.
-        embedding_initializer: Initializer of the embeddings; None for `TileEmbedding`, which
-            keeps the variance of activations through ReLUs.
-        bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the generated matrix.
-        bias_regularizer: Regularizer of the bias.
-        kernel_constraint: Function that the generated matrix goes through each time it is made.
-        bias_constraint: Constraint of the bias.
-        **kwargs: Those of every Keras layer, such as `activity_regularizer`.
+        units: Integer, the number of outputs. It is a multiple of the generator's N_out.
+        generator: The `KernelGenerator`, or another `Generator`, that makes the kernel. It may
+            serve any number of layers.
+        activation: Activation function φ, or its name (default: None, the identity).
+        use_bias: Boolean, whether the layer adds a bias vector (default `True`).
+        embedding_initializer: Initializer of the embeddings. None (the default) is `TileEmbedding`,
+            which keeps the variance of activations through ReLUs.
+        bias_initializer: Initializer of the bias (default `"zeros"`).
+        kernel_regularizer: Regularizer of the generated matrix (default: none). It is counted once,
+            however often the layer is called.
+        bias_regularizer: Regularizer of the bias (default: none).
+        kernel_constraint: Function applied to the generated matrix each time it is made (default:
+            none).
+        bias_constraint: Constraint of the bias (default: none).
+        **kwargs: The arguments of every Keras layer: `name`, `dtype`, `trainable`,
+            `activity_regularizer`.
 
     Input shape:
         `[..., p f² N_in]`.
@@ -59,18 +75,18 @@ class HyperDense(GeneratedLayer):
 
     def __init__(
         self,
-        units,
-        generator,
-        activation=None,
-        use_bias=True,
-        embedding_initializer=None,
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        units: int,
+        generator: Generator,
+        activation: Activation = None,
+        use_bias: bool = True,
+        embedding_initializer: Initializer = None,
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(
             generator,
             activation=activation,
@@ -83,9 +99,10 @@ class HyperDense(GeneratedLayer):
             bias_constraint=bias_constraint,
             **kwargs,
         )
+        self.supports_masking = True
         self.units = check_int("units", units, 1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         features = input_shape[-1] if len(input_shape) > 1 else None
         if features is None:
             raise ValueError(
@@ -96,29 +113,30 @@ class HyperDense(GeneratedLayer):
         self.add_weights((features, self.units), (math.prod(rows), columns))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: features})
 
-    def assemble(self, tiles):
+    def assemble(self, tiles: Tensor) -> Tensor:
         p, q, *_, n_out = tiles.shape
         matrices = ops.reshape(tiles, (p, q, 1, 1, -1, n_out))  # [p, q, 1, 1, f f N_in, N_out]
         return join_tiles(matrices)[0, 0]
 
-    def call(self, inputs):
-        outputs = ops.matmul(inputs, self.regularized_kernel())
+    def call(self, inputs: Tensor) -> Tensor:
+        outputs = ops.matmul(inputs, self.compute_kernel())
         if self.bias is not None:
             outputs = outputs + self.bias
         return outputs if self.activation is None else self.activation(outputs)
 
-    def plain(self, **overrides):
-        arguments = dict(
+    def plain(self, **overrides: Any) -> keras.layers.Dense:
+        arguments: Config = dict(
             units=self.units,
             activation=self.activation,
             use_bias=self.use_bias,
             name=self.name,
             dtype=self.dtype_policy,
+            trainable=self.trainable,
         )
         return keras.layers.Dense(**arguments | overrides)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "units": self.units}

@@ -1,10 +1,27 @@
-"""A convolution with about 1/n of the parameters."""
+"""The parameterized hypercomplex convolution."""
+
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Shape,
+    Tensor,
+)
 from hyperkeras.layers.hypercomplex.base_phm_layer import PHMLayer
-from hyperkeras.ops.argument_validation import check_int, check_size
+from hyperkeras.ops.argument_validation import (
+    check_choice,
+    check_int,
+    check_size,
+    invalid_value,
+)
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -17,20 +34,23 @@ class PHMConv2D(PHMLayer):
     `blocks`.
 
     Args:
-        filters: Integer, the output channels; `n` divides it, and the input's channels.
-        kernel_size: Integer or pair of integers.
-        n: Integer, the number of products.
-        strides: Integer or pair of integers.
-        padding: `"valid"` or `"same"`.
+        filters: Integer, the number of output channels. `n` divides it and the number of the
+            input's channels.
+        kernel_size: Integer or pair of integers, the kernel's height and width in pixels.
+        n: Integer, the number of products: the kernel has about 1 / n of a dense kernel's numbers.
+        strides: Integer or pair of integers, the step of the window in pixels (default 1).
+        padding: `"valid"` (the default) or `"same"`.
         data_format: `"channels_last"`, `"channels_first"`, or None for
-            `keras.config.image_data_format()`.
-        dilation_rate: Integer or pair of integers.
-        activation: Activation φ, or None.
-        use_bias: Boolean.
-        kernel_initializer: Initializer, as of a convolution's kernel.
-        bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of A and S.
-        bias_regularizer: Regularizer of the bias.
+            `keras.config.image_data_format()` (the default).
+        dilation_rate: Integer or pair of integers, the distance in pixels between the kernel's
+            points (default 1).
+        activation: Activation function φ, or its name (default: None, the identity).
+        use_bias: Boolean, whether the layer adds a bias vector (default `True`).
+        kernel_initializer: Initializer of a convolution's kernel of the same shape (default
+            `"glorot_uniform"`).
+        bias_initializer: Initializer of the bias (default `"zeros"`).
+        kernel_regularizer: Regularizer of A and of S, not of their product (default: none).
+        bias_regularizer: Regularizer of the bias (default: none).
 
     Input shape:
         `[b, height, width, channels]`, or `[b, channels, height, width]` for channels first.
@@ -53,21 +73,21 @@ class PHMConv2D(PHMLayer):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        n,
-        strides=1,
-        padding="valid",
-        data_format=None,
-        dilation_rate=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | Sequence[int],
+        n: int,
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = 1,
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(
             check_int("filters", filters, 1),
             n,
@@ -83,20 +103,13 @@ class PHMConv2D(PHMLayer):
         self.kernel_size = _pair("kernel_size", kernel_size)
         self.strides = _pair("strides", strides)
         self.dilation_rate = _pair("dilation_rate", dilation_rate)
-        if padding not in ("valid", "same"):
-            raise ValueError(
-                "Received an invalid value for `padding`, expected 'valid' or 'same'. "
-                f"Received: padding={padding!r}"
-            )
-        self.padding = padding
-        self.data_format = data_format or keras.config.image_data_format()
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "Received an invalid value for `data_format`, expected 'channels_last' or "
-                f"'channels_first'. Received: data_format={data_format!r}"
-            )
+        self.padding = check_choice("padding", padding, ("valid", "same"))
+        if data_format is None:
+            data_format = keras.config.image_data_format()
+        formats = ("channels_last", "channels_first")
+        self.data_format = check_choice("data_format", data_format, formats)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if len(input_shape) != 4:
             raise ValueError(
                 f"Expected `inputs` of layer '{self.name}' to be images of rank 4. "
@@ -106,7 +119,7 @@ class PHMConv2D(PHMLayer):
         self.build_kernel(self.kernel_size, input_shape[axis])
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: input_shape[axis]})
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = inputs
         if self.data_format == "channels_first":  # which no CPU convolves
             x = ops.transpose(x, (0, 2, 3, 1))
@@ -118,7 +131,7 @@ class PHMConv2D(PHMLayer):
         y = self.activation(y)
         return ops.transpose(y, (0, 3, 1, 2)) if self.data_format == "channels_first" else y
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         last = self.data_format == "channels_last"
         dims = input_shape[1:3] if last else input_shape[2:4]
         spatial = []
@@ -131,7 +144,7 @@ class PHMConv2D(PHMLayer):
             return input_shape[0], *spatial, self.filters
         return input_shape[0], self.filters, *spatial
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -143,11 +156,8 @@ class PHMConv2D(PHMLayer):
         }
 
 
-def _pair(name, value):
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     pair = check_size((value, value) if isinstance(value, int) else value, name)
     if len(pair) != 2:
-        raise ValueError(
-            f"Received an invalid value for `{name}`, expected an integer or a pair of integers. "
-            f"Received: {name}={value!r}"
-        )
+        raise invalid_value(name, "an integer or a pair of integers", value)
     return pair

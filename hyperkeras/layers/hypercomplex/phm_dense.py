@@ -1,8 +1,19 @@
-"""A dense layer with about 1/n of the parameters."""
+"""The parameterized hypercomplex dense layer."""
+
+from typing import Unpack
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Shape,
+    Tensor,
+)
 from hyperkeras.layers.hypercomplex.base_phm_layer import PHMLayer
 from hyperkeras.ops.argument_validation import check_int
 
@@ -14,17 +25,19 @@ class PHMDense(PHMLayer):
     .. math:: y = \phi(x H + b), \qquad H = \sum_{i=1}^{n} A_i \otimes S_i
 
     with A `[n, n, n]` the `rules` and S `[n, inputs / n, units / n]` the `blocks`. With n = 4 and
-    A the rules of quaternions it is a quaternion layer; here the rules are learned.
+    the rules of quaternions as A, it is a quaternion layer; here the rules are learned. Masks pass
+    through, as through `keras.layers.Dense`.
 
     Args:
-        units: Integer, the outputs; `n` divides it, and the inputs.
-        n: Integer, the number of products.
-        activation: Activation φ, or None.
-        use_bias: Boolean.
-        kernel_initializer: Initializer, as of a dense layer's kernel.
-        bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of A and S.
-        bias_regularizer: Regularizer of the bias.
+        units: Integer, the number of outputs. `n` divides it and the number of inputs.
+        n: Integer, the number of products: the kernel has about 1 / n of a dense kernel's numbers.
+        activation: Activation function φ, or its name (default: None, the identity).
+        use_bias: Boolean, whether the layer adds a bias vector (default `True`).
+        kernel_initializer: Initializer of a dense kernel of the same shape (default
+            `"glorot_uniform"`).
+        bias_initializer: Initializer of the bias (default `"zeros"`).
+        kernel_regularizer: Regularizer of A and of S, not of their product (default: none).
+        bias_regularizer: Regularizer of the bias (default: none).
 
     Input shape:
         `[b, ..., inputs]`.
@@ -47,16 +60,16 @@ class PHMDense(PHMLayer):
 
     def __init__(
         self,
-        units,
-        n,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        **kwargs,
-    ):
+        units: int,
+        n: int,
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(
             check_int("units", units, 1),
             n,
@@ -68,20 +81,21 @@ class PHMDense(PHMLayer):
             bias_regularizer,
             **kwargs,
         )
+        self.supports_masking = True
         self.units = units
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.build_kernel((), input_shape[-1])
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         y = ops.matmul(inputs, self.kernel)
         if self.bias is not None:
             y = y + ops.convert_to_tensor(self.bias)
         return self.activation(y)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return *input_shape[:-1], self.units
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "units": self.units}

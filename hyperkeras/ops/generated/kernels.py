@@ -24,7 +24,8 @@ def generate_kernel(z, w_in, b_in, w_out, b_out):
     """
     a = ops.tensordot(z, w_in, axes=1) + b_in  # [..., N_in, d]
     k = ops.tensordot(a, w_out, axes=1) + b_out  # [..., N_in, f, f, N_out]
-    return ops.moveaxis(k, -4, -2)
+    rank = len(k.shape)  # counted from the front: PyTorch's ONNX files can't hold negative axes
+    return ops.transpose(k, (*range(rank - 4), rank - 3, rank - 2, rank - 4, rank - 1))
 
 
 def join_tiles(tiles):
