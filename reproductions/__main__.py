@@ -28,7 +28,7 @@ def known(kind, name, names):
 
 
 def load(name):
-    return importlib.import_module(f"reproductions.tasks.{known('task', name, tasks())}")
+    return importlib.import_module(f"reproductions.tasks.{known('task', name, tasks())}").TASK
 
 
 def positive(text):
@@ -74,11 +74,11 @@ def parse(arguments):
 def show_list():
     for name in tasks():
         task = load(name)
-        print(f"{name}: {task.__doc__.splitlines()[0]}")
-        for preset, settings in task.PRESETS.items():
-            models = ", ".join(settings.get("models", task.MODELS))
+        print(f"{name}: {task.about.splitlines()[0]}")
+        for preset, settings in task.presets.items():
+            models = ", ".join(task.models_of(preset))
             print(f"  {preset:<6} {models}; data {settings['data']}, seeds {settings['seeds']}")
-        for data, about in task.DATA.items():
+        for data, about in task.data_sets.items():
             print(f"  --data {data}: {about}")
 
 
@@ -100,10 +100,9 @@ def devices(task):
 
     import keras
 
-    backend, name = keras.backend.backend(), task.__name__.rpartition(".")[2]
-    why = None
-    if hasattr(task, "measure"):
-        why = f"{name} does not train by Keras's `fit`, which divides the batches"
+    backend, why = keras.backend.backend(), None
+    if task.measure is not None:
+        why = f"{task.name} does not train by Keras's `fit`, which divides the batches"
     elif backend not in ("jax", "tensorflow"):
         why = f"needs KERAS_BACKEND=tensorflow or jax, got {backend}"
     if why:
@@ -123,25 +122,32 @@ def devices(task):
 
 def run(options):
     task = load(options.task)
-    preset = task.PRESETS[known("preset", options.preset, list(task.PRESETS))]
-    choice = list(preset.get("models", task.MODELS))
+    preset = known("preset", options.preset, list(task.presets))
+    choice = task.models_of(preset)
     models = options.models.split(",") if options.models else choice
     for model in models:
         known("model", model, choice)
-    data = known("data", options.data or preset["data"], list(task.DATA))
+    data = known("data", options.data or task.presets[preset]["data"], list(task.data_sets))
     out = options.out or RESULTS
-    if options.out is None and options.preset == "smoke":
+    if options.out is None and preset == "smoke":
         out = Path(tempfile.mkdtemp(prefix="reproductions-"))
 
     from reproductions.engine import harness, report
 
     if options.deterministic:
         make_deterministic()
-    distribute = devices(task) if options.distribute else None
-    folder = out / options.task / options.preset
-    where = folder, options.data_dir, options.seeds, options.epochs, options.deterministic
-    failed = harness.run(task, models, options.preset, data, *where, distribute)
-    report.show(task, options.preset, out)
+    how = harness.RunOptions(
+        preset=preset,
+        data=data,
+        folder=out / task.name / preset,
+        data_dir=options.data_dir,
+        seeds=options.seeds,
+        epochs=options.epochs,
+        deterministic=options.deterministic,
+        scope=devices(task) if options.distribute else None,
+    )
+    failed = harness.run(task, models, how)
+    report.show(task, preset, out)
     report.write(map(load, tasks()), out)
     return 1 if failed else 0
 
@@ -151,7 +157,7 @@ def show_report(options):
 
     found = [load(name) for name in tasks()]
     for task in found:
-        for preset in task.PRESETS:
+        for preset in task.presets:
             report.show(task, preset, options.out)
     print(report.write(found, options.out))
 

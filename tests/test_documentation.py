@@ -54,20 +54,16 @@ def short_training(monkeypatch):
 
 
 @pytest.fixture
-def as_it_was(monkeypatch):
-    """Puts back what `reproduce.md` changes: a task, and the console."""
+def same_console():
+    """Puts back the console, which `reproduce.md` changes."""
     import rich
 
-    from reproductions.tasks import static_mnist
-
-    for name in ("MODELS", "build"):
-        monkeypatch.setattr(static_mnist, name, getattr(static_mnist, name))
     yield
     rich.reconfigure()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_run(path, short_training, as_it_was, monkeypatch):
+def test_notebooks_run(path, short_training, same_console, monkeypatch):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

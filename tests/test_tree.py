@@ -204,12 +204,16 @@ def internal_imports(path):
 
 def test_no_two_files_import_each_other():
     graph = {module_name(p.relative_to(ROOT)): internal_imports(p) for p in CODE}
-    # A package's `__init__` lists what its modules offer; they import past it.
+
+    def lists(a, b):
+        """Whether a package's `__init__` lists what its modules offer; they import past it."""
+        return a.startswith("hyperkeras") and (within(a, b) or within(b, a))
+
     pairs = {
         tuple(sorted((a, b)))
         for a, others in graph.items()
         for b in others
-        if a in graph.get(b, ()) and not within(a, b) and not within(b, a)
+        if a in graph.get(b, ()) and not lists(a, b)
     }
     assert pairs == set()
 

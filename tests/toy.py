@@ -1,12 +1,13 @@
 """A task small enough to be run many times: what the harness's tests train."""
 
 import json
-import types
 
 import keras
 import numpy as np
 
 from reproductions.engine import harness
+from reproductions.engine.harness import RunOptions
+from reproductions.engine.task import Task
 
 
 class ToyData:
@@ -31,20 +32,7 @@ class ToyData:
 
 def toy_task():
     """A task with all that a resumed run could lose: dropout, batch norm, Adam, a schedule."""
-    task = types.ModuleType("reproductions.toy", "Toy: a line.\n\nMore of it.")
-    task.MODELS, task.METRICS, task.LABELS = ("small", "wide"), {"mse": "min"}, ("units",)
-    task.DATA = {"sums": "sums of three numbers"}
-    task.PRESETS = {
-        "quick": dict(data="sums", seeds=2, epochs=4, steps=4, units=3, shape=(3,)),
-        "full": dict(data="sums", seeds=2, epochs=9, steps=4, units=9, shape=(3,)),
-    }
-    task.PUBLISHED = (
-        dict(model="small", metric="mse", value=0.5, source="A book", notes=(1,)),
-        dict(model="other", metric="mse", value=0.25, source="B", preset="quick", units=3),
-    )
-    task.DEVIATIONS = ("Another norm.",)
-    task.source = ToyData()
-    task.data = lambda name, config, data_dir: task.source
+    source = ToyData()
 
     def build(model, config, data):
         network = keras.Sequential(
@@ -62,12 +50,32 @@ def toy_task():
         network.compile(adam, "mse", metrics=["mse"], run_eagerly=True)
         return network
 
-    task.build = build
+    task = Task(
+        name="toy",
+        about="Toy: a line.\n\nMore of it.",
+        models=("small", "wide"),
+        metrics={"mse": "min"},
+        labels=("units",),
+        data_sets={"sums": "sums of three numbers"},
+        presets={
+            "quick": dict(data="sums", seeds=2, epochs=4, steps=4, units=3, shape=(3,)),
+            "full": dict(data="sums", seeds=2, epochs=9, steps=4, units=9, shape=(3,)),
+        },
+        published=(
+            dict(model="small", metric="mse", value=0.5, source="A book", notes=(1,)),
+            dict(model="other", metric="mse", value=0.25, source="B", preset="quick", units=3),
+        ),
+        deviations=("Another norm.",),
+        data=lambda name, config, data_dir: source,
+        build=build,
+    )
+    task.source = source  # for the tests
     return task
 
 
 def run_toy(task, folder, models=("small",), preset="quick", **options):
-    return harness.run(task, models, preset, "sums", folder / "toy" / preset, **options)
+    options = RunOptions(preset=preset, data="sums", folder=folder / "toy" / preset, **options)
+    return harness.run(task, models, options)
 
 
 def read(folder, name="toy/quick/small-units3-sums-seed0.json"):

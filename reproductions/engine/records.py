@@ -17,13 +17,8 @@ KEYS = (
 )
 
 
-def labels(task, config):
-    """The part of a configuration that tells it apart from the task's others."""
-    return {name: config[name] for name in getattr(task, "LABELS", ()) if name in config}
-
-
 def file_name(task, run):
-    labeled = "".join(f"-{key}{value}" for key, value in labels(task, run["config"]).items())
+    labeled = "".join(f"-{key}{value}" for key, value in task.label_values(run["config"]).items())
     return f"{run['model']}{labeled}-{run['data']}-seed{run['seed']}.json"
 
 
@@ -44,14 +39,14 @@ def read(path):
         ) from error
 
 
-def command(run, epochs=None, data_dir=None, deterministic=False, distribute=False):
+def command(run, options):
     """The command that gives this record again, without the names of this machine's folders."""
     words = ["python", "-m", "reproductions", "run", run["task"], "--models", run["model"]]
     words += ["--preset", run["preset"], "--data", run["data"], "--seeds", str(run["seed"] + 1)]
-    words += ["--epochs", str(epochs)] if epochs else []
-    words += ["--data-dir", "DIR"] if data_dir else []
-    words += ["--deterministic"] if deterministic else []
-    words += ["--distribute"] if distribute else []
+    words += ["--epochs", str(options.epochs)] if options.epochs else []
+    words += ["--data-dir", "DIR"] if options.data_dir else []
+    words += ["--deterministic"] if options.deterministic else []
+    words += ["--distribute"] if options.scope else []
     return shlex.join(words)
 
 

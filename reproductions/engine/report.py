@@ -7,7 +7,7 @@ configurations never share a row; what the preset asks for and has no record rea
 import json
 import statistics
 
-from reproductions.engine import atomic_files, harness, records
+from reproductions.engine import atomic_files, records
 
 HEAD = """# Results
 
@@ -17,13 +17,9 @@ standard deviation (runs). Accuracies are fractions. "not run" means that no rec
 """
 
 
-def name_of(task):
-    return task.__name__.rpartition(".")[2]
-
-
 def load(task, preset, root):
     """The records of a task and preset under `root`, sorted by file name."""
-    return [records.read(path) for path in sorted((root / name_of(task) / preset).glob("*.json"))]
+    return [records.read(path) for path in sorted((root / task.name / preset).glob("*.json"))]
 
 
 def cell(values):
@@ -40,7 +36,7 @@ def cell(values):
 def published(task, preset, model, labels):
     """Other people's figures for a row, of these labels: "metric value (source) [notes]; …"."""
     texts = []
-    for one in getattr(task, "PUBLISHED", ()):
+    for one in task.published:
         same = one["model"] == model and one.get("preset", "full") == preset
         if same and all(one.get(key, value) == value for key, value in labels.items()):
             notes = "".join(f" [{n}]" for n in one.get("notes", ()))
@@ -50,27 +46,27 @@ def published(task, preset, model, labels):
 
 def groups(task, preset, found):
     """(model, labels, data, runs) a row: the preset's, others' models, other settings."""
-    settings, rows = task.PRESETS[preset], {}
-    data, asked = settings["data"], list(settings.get("models", task.MODELS))
-    for one in getattr(task, "PUBLISHED", ()):
+    settings, rows = task.presets[preset], {}
+    data, asked = settings["data"], list(settings.get("models", task.models))
+    for one in task.published:
         if one.get("preset", "full") == preset and one["model"] not in asked:
             asked.append(one["model"])
     for model in asked:
-        ours = model in task.MODELS
-        for config in harness.configurations(task, model, preset, data) if ours else [{}]:
+        ours = model in task.models
+        for config in task.settings(model, preset, data) if ours else [{}]:
             rows[model, data, json.dumps(config, sort_keys=True)] = []
     for run in found:
         key = run["model"], run["data"], json.dumps(run["config"], sort_keys=True)
         rows.setdefault(key, []).append(run)
     for (model, data, config), runs in rows.items():
-        yield model, records.labels(task, json.loads(config)), data, runs
+        yield model, task.label_values(json.loads(config)), data, runs
 
 
 def other_settings(task, run):
     """What a run's configuration has that the preset's has not, and what it lacks, as text."""
-    asked = harness.configurations(task, run["model"], run["preset"], run["data"])
-    labels = records.labels(task, run["config"])
-    base = next((one for one in asked if records.labels(task, one) == labels), {})
+    asked = task.settings(run["model"], run["preset"], run["data"])
+    labels = task.label_values(run["config"])
+    base = next((one for one in asked if task.label_values(one) == labels), {})
     changes = [(k, v) for k, v in sorted(run["config"].items()) if k not in base or base[k] != v]
     lacks = sorted(base.keys() - run["config"].keys())
     return "".join([f" {key}={value}" for key, value in changes] + [f" no {key}" for key in lacks])
@@ -78,7 +74,7 @@ def other_settings(task, run):
 
 def table(task, preset, found):
     """Column heads and rows of text."""
-    names, rows = getattr(task, "LABELS", ()), []
+    names, rows = task.labels, []
     for model, labels, data, runs in groups(task, preset, found):
         done = [run for run in runs if run["status"] == "finished"]
         failed = f", {len(runs) - len(done)} failed" if len(runs) > len(done) else ""
@@ -88,12 +84,12 @@ def table(task, preset, found):
                 *(str(labels.get(name, "")) for name in names),
                 data,
                 " / ".join(sorted({_parameters(run) for run in done})),
-                *(cell(_values(done, metric)) + failed for metric in task.METRICS),
+                *(cell(_values(done, metric)) + failed for metric in task.metrics),
                 f"{statistics.fmean(run['seconds'] for run in done):.0f}" if done else "",
                 published(task, preset, model, labels | {"data": data}),
             ]
         )
-    heads = ["model", *names, "data", "parameters", *task.METRICS, "seconds", "published"]
+    heads = ["model", *names, "data", "parameters", *task.metrics, "seconds", "published"]
     kept = [i for i, head in enumerate(heads) if head != "published" or any(r[-1] for r in rows)]
     return [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
@@ -118,7 +114,7 @@ def show(task, preset, root):
     found = load(task, preset, root)
     if not found:
         return
-    console, grid = Console(), Table(title=f"{name_of(task)}, {preset}: test data")
+    console, grid = Console(), Table(title=f"{task.name}, {preset}: test data")
     if not console.is_terminal:  # a log has room for the table's columns
         console.width = 140
     heads, rows = table(task, preset, found)
@@ -127,13 +123,13 @@ def show(task, preset, root):
     for row in rows:
         grid.add_row(*(text.replace("[", r"\[") for text in row))
     console.print(grid)
-    plot(task, found, root / name_of(task) / preset / "curves.png")
+    plot(task, found, root / task.name / preset / "curves.png")
     for picture in pictures(task, preset, root):
         console.print(f"picture: {picture}", soft_wrap=True, markup=False, highlight=False)
 
 
 def pictures(task, preset, root):
-    return sorted((root / name_of(task) / preset).glob("*.png"))
+    return sorted((root / task.name / preset).glob("*.png"))
 
 
 def plot(task, found, path):
@@ -141,7 +137,7 @@ def plot(task, found, path):
     done = [run for run in found if run["status"] == "finished"]
     if not done:
         return
-    if hasattr(task, "plot"):
+    if task.plot is not None:
         task.plot(done, path)
         return
     from matplotlib.figure import Figure
@@ -149,7 +145,7 @@ def plot(task, found, path):
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes, curves = figure.subplots(), {}
     for run in done:
-        words = [run["model"], *map(str, records.labels(task, run["config"]).values())]
+        words = [run["model"], *map(str, task.label_values(run["config"]).values())]
         label = " ".join([*words, run["data"]]) + other_settings(task, run)
         curves.setdefault(label, []).append(run["metrics"]["valid"]["curve"])
     for label, lines in curves.items():
@@ -157,7 +153,7 @@ def plot(task, found, path):
         epochs = range(1, len(columns) + 1)
         axes.plot(epochs, [statistics.fmean(column) for column in columns], label=label)
         axes.fill_between(epochs, [min(c) for c in columns], [max(c) for c in columns], alpha=0.2)
-    axes.set(xlabel="epoch", ylabel=f"validation {next(iter(task.METRICS))}")
+    axes.set(xlabel="epoch", ylabel=f"validation {next(iter(task.metrics))}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     figure.savefig(path, dpi=100)
@@ -167,12 +163,12 @@ def markdown(tasks, root):
     """The text of RESULTS.md."""
     text = [HEAD]
     for task in tasks:
-        text.append(f"## {name_of(task)}\n\n{task.__doc__.strip()}\n")
-        for preset in task.PRESETS:
+        text.append(f"## {task.name}\n\n{task.about.strip()}\n")
+        for preset in task.presets:
             found = load(task, preset, root)
             if preset == "smoke" and not found:
                 continue
-            text.append(f"### `python -m reproductions run {name_of(task)} --preset {preset}`\n")
+            text.append(f"### `python -m reproductions run {task.name} --preset {preset}`\n")
             heads, rows = table(task, preset, found)
             lines = [heads, ["---"] * len(heads), *rows]
             text.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
@@ -180,7 +176,7 @@ def markdown(tasks, root):
             images = [f"![]({path.relative_to(root)})" for path in pictures(task, preset, root)]
             text += ["\n".join(images) + "\n"] if images else []
             text += sorted({_circumstances(run) for run in found})
-        text += [f"[{n}] {note}\n" for n, note in enumerate(getattr(task, "DEVIATIONS", ()), 1)]
+        text += [f"[{n}] {note}\n" for n, note in enumerate(task.deviations, 1)]
     return "\n".join(text)
 
 

@@ -9,6 +9,8 @@ is 0 (below 1e-6 where values are learned). Training ends when validation vector
 
 import numpy as np
 
+from reproductions.engine.task import Task
+
 MODELS = ("dense", "sparse_fixed", "sparse_free", "sparse_adaptive")
 METRICS = {"mse": "min", "solved": "max"}
 LABELS = ("size", "values")
@@ -144,7 +146,7 @@ def stop(metrics):
     return metrics["solved"] == 1
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     """W at several steps: tuples as discs of one standard deviation, dark where certain."""
     layer = _sparse(network)
     if layer is None:
@@ -188,3 +190,24 @@ def plot(records, path):
     panels[0].set_ylabel("validation mse")
     panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=90)
+
+
+TASK = Task(
+    name="identity",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    labels=LABELS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    before_epoch=before_epoch,
+    stop=stop,
+    draw=draw,
+    plot=plot,
+)

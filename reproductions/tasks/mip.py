@@ -9,6 +9,8 @@ norm of the loss's gradient, relative to its squared mean.
 
 import numpy as np
 
+from reproductions.engine.task import Task
+
 MODELS = ("plain", "encoding", "residual", "mip")
 METRICS = {"mse": "min", "gradient_variance": "min"}
 DATA = {"waves": "sines of a frequency that γ sets, made as they are needed"}
@@ -95,3 +97,18 @@ def gradient_variance(network, x):
         weights = [w.value for w in network.trainable_weights]
         norms.append(float(tf.linalg.global_norm(tape.gradient(loss, weights))))
     return float(np.var(norms) / np.mean(norms) ** 2)
+
+
+TASK = Task(
+    name="mip",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    deviations=DEVIATIONS,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    generated=generated,
+)

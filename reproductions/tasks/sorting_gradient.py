@@ -13,6 +13,8 @@ weighs them bucket by bucket, `logistic` draws the likely ones besides, as the t
 
 import numpy as np
 
+from reproductions.engine.task import Task
+
 MODELS = ("published", "buckets", "logistic")
 METRICS = {"bias": "min", "deviation": "min", "cosine": "max"}
 LABELS = ("size", "samples")
@@ -37,7 +39,7 @@ def configurations(model, preset, data):
     return [base | dict(size=n, samples=m) for n in settings["sizes"] for m in settings["counts"]]
 
 
-def measure(model, config, seed):
+def measure(model, config, seed, data):
     from hyperkeras.layers import Quicksort
 
     rng, n = np.random.default_rng(seed), config["size"]
@@ -109,3 +111,17 @@ def plot(records, path):
     panels[0].set_ylabel("of the exact gradient's norm")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", fontsize=7)
     figure.savefig(path, dpi=90)
+
+
+TASK = Task(
+    name="sorting_gradient",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    labels=LABELS,
+    configurations=configurations,
+    plot=plot,
+    measure=measure,
+)

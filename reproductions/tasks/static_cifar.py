@@ -8,7 +8,8 @@ Figures of the data `cifar10_jpeg` are of lossy JPEGs and not figures of CIFAR-1
 
 import numpy as np
 
-from reproductions.engine import harness
+from reproductions.engine import training
+from reproductions.engine.task import Task
 
 MODELS = ("dense", "hyper")
 METRICS = {"accuracy": "max"}
@@ -95,7 +96,7 @@ def build(model, config, data):
     optimizer = keras.optimizers.Adam(rate)
     if config["optimizer"] == "nesterov":
         optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
-    harness.compile_classifier(network, optimizer)
+    training.compile_classifier(network, optimizer)
     return network
 
 
@@ -107,7 +108,7 @@ def generated(network):
     return sum(int(np.prod(layer.kernel.shape)) for layer in hyper_layers(network))
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     """All tiles' embeddings in their two principal directions, colored by depth."""
     layers = hyper_layers(network)
     if not layers:
@@ -128,3 +129,21 @@ def draw(network, data, config, path):
     axes.set(title="embeddings of the tiles", aspect="equal")
     axes.set(xlabel=f"1st direction, {variance[0]:.0%}", ylabel=f"2nd direction, {variance[1]:.0%}")
     figure.savefig(path, dpi=80)
+
+
+TASK = Task(
+    name="static_cifar",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    labels=LABELS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    generated=generated,
+    draw=draw,
+)

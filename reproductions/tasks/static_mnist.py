@@ -10,7 +10,8 @@ parameters as `hyper`, within 1 %: both make neighboring channels alike.
 
 import numpy as np
 
-from reproductions.engine import harness
+from reproductions.engine import training
+from reproductions.engine.task import Task
 
 MODELS = (
     *("dense", "hyper", "hyper_coordinates", "hyper_dct"),
@@ -92,7 +93,7 @@ def build(model, config, data):
     )
     rate = keras.optimizers.schedules.ExponentialDecay(config["learning_rate"], 1, config["decay"])
     adam = keras.optimizers.Adam(rate, use_ema=True, ema_momentum=config["average"])
-    harness.compile_classifier(network, adam)
+    training.compile_classifier(network, adam)
     return network
 
 
@@ -119,7 +120,7 @@ def generated(network):
     return int(np.prod(layer.kernel.shape)) if hasattr(layer, "generator") else 0
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     """The second convolution's kernel, trained or generated: a row an input channel."""
     from matplotlib.figure import Figure
 
@@ -140,3 +141,20 @@ def plot(records, path):
     from reproductions.plots import classification_error
 
     classification_error.errors(records, path)
+
+
+TASK = Task(
+    name="static_mnist",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    data=data,
+    build=build,
+    generated=generated,
+    draw=draw,
+    plot=plot,
+)

@@ -1,11 +1,11 @@
 """The reproductions' command line, harness, records and report."""
 
-import importlib
+import inspect
 import json
 import math
 import subprocess
 import sys
-import types
+import typing
 
 import keras
 import numpy as np
@@ -13,8 +13,9 @@ import pytest
 from toy import read, run_toy, toy_task
 
 from reproductions import __main__ as command_line
-from reproductions.engine import harness, records, report
+from reproductions.engine import harness, records, report, training
 from reproductions.engine.records import KEYS, RecordError
+from reproductions.engine.task import Task
 from reproductions.tasks import attention
 
 SMOKE = ["run", "attention", "--preset", "smoke"]
@@ -60,7 +61,7 @@ def test_smoke_records_every_model_with_the_fixed_keys(smoke):
 
 def test_smoke_never_writes_into_the_results(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(harness, "run", lambda *arguments: seen.append(arguments[4]) or 0)
+    monkeypatch.setattr(harness, "run", lambda *arguments: seen.append(arguments[2].folder) or 0)
     monkeypatch.setattr(command_line.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
     command_line.main(SMOKE)
     assert seen == [tmp_path / "attention" / "smoke"]
@@ -70,7 +71,7 @@ def test_smoke_never_writes_into_the_results(monkeypatch, tmp_path):
 def test_attention_models_have_like_parameter_counts(preset):
     counts, settings = {}, attention.PRESETS[preset]
     for model in settings["models"]:
-        (config,) = harness.configurations(attention, model, preset, settings["data"])
+        (config,) = attention.TASK.settings(model, preset, settings["data"])
         weights = attention.build(model, config, None).trainable_weights
         counts[model] = sum(math.prod(weight.shape) for weight in weights)
     assert max(counts.values()) < 1.05 * min(counts.values()), counts
@@ -98,10 +99,10 @@ def test_glimpse_model_resumes_as_if_undisturbed(smoke, tmp_path, monkeypatch):
 
 def test_averaged_weights_are_tested_and_the_others_trained_on(tmp_path):
     task = toy_task()
-    task.PRESETS["quick"]["average"] = 0.8
+    task.presets["quick"]["average"] = 0.8
     run_toy(task, tmp_path, seeds=1)
     keras.utils.set_random_seed(0)
-    whole = task.build("small", task.PRESETS["quick"], None)
+    whole = task.build("small", task.presets["quick"], None)
     batches = (batch for epoch in range(4) for batch in task.source.train(0, epoch))
     whole.fit(batches, steps_per_epoch=16, shuffle=False, verbose=0)  # ends with the averages
     expected = whole.evaluate(*task.source.valid, batch_size=250, verbose=0)[1]
@@ -114,8 +115,8 @@ def test_batches_are_made_ahead_without_the_tuner_for_which_an_epoch_waits():
     batches = [((np.full((2, 3), i, "float32"), np.arange(i, i + 2)), i > 1) for i in range(5)]
     batches = [(x, np.array([y])) for x, y in batches]
     for made in (
-        harness.prefetched(iter(batches)),
-        harness.prefetched(harness.prefetched(iter(batches))),
+        training.prefetched(iter(batches)),
+        training.prefetched(training.prefetched(iter(batches))),
     ):
         found = list(made.as_numpy_iterator())
         assert len(found) == 5 and not made.options().autotune.enabled
@@ -127,7 +128,7 @@ def test_batches_are_made_ahead_without_the_tuner_for_which_an_epoch_waits():
 @pytest.mark.parametrize(("epoch", "average"), [(1, None), (3, None), (2, 0.8)])
 def test_resumed_run_equals_an_undisturbed_one(tmp_path, epoch, average):
     task = toy_task()
-    task.PRESETS["quick"]["average"] = average
+    task.presets["quick"]["average"] = average
     run_toy(task, tmp_path / "whole", seeds=1)
     task.source.interrupt_at = epoch
     with pytest.raises(KeyboardInterrupt):
@@ -145,11 +146,11 @@ def test_finished_runs_are_skipped_until_the_configuration_changes(tmp_path, mon
     before = read(tmp_path)
     trained = []
 
-    def fit(task, one, *rest):
-        trained.append(one)
+    def fit(task, job, *rest):
+        trained.append(job)
         return {"metrics": {"test": {"mse": 1.0}}, "seconds": 1.0}
 
-    monkeypatch.setattr(harness, "_fit", fit)
+    monkeypatch.setattr(training, "run", fit)
     run_toy(task, tmp_path)
     assert not trained and read(tmp_path) == before
     assert capsys.readouterr().out.count("skipped") == 2
@@ -161,18 +162,23 @@ def test_failed_run_is_recorded_and_fails_the_command(tmp_path, monkeypatch):
     def broken(model, config, data):
         raise ValueError("no such [thing]")
 
-    monkeypatch.setattr(attention, "build", broken)
+    monkeypatch.setattr(attention.TASK, "build", broken)
     assert command_line.main([*SMOKE, "--models", "cnn", "--out", str(tmp_path)]) == 1
     record = read(tmp_path, "attention/smoke/cnn-digits-seed0.json")
     assert tuple(record) == KEYS and record["status"] == "failed"
-    assert record["error"] == "ValueError: no such [thing]" and record["metrics"] is None
+    assert record["metrics"] is None
+    first, *frames = record["error"].splitlines()
+    assert first == "ValueError: no such [thing]"
+    assert frames[0].startswith("  reproductions/engine/harness.py:")
+    assert frames[-1].startswith("  tests/reproductions/test_command_line.py:")
+    assert frames[-1].endswith('in broken: raise ValueError("no such [thing]")')
     assert "1 failed" in (tmp_path / "RESULTS.md").read_text()
 
 
 def test_some_models_may_have_more_seeds(tmp_path):
     task = toy_task()
-    task.PRESETS["quick"] |= dict(seeds=1, more_seeds={"wide": 2}, epochs=1)
-    run_toy(task, tmp_path, models=task.MODELS)
+    task.presets["quick"] |= dict(seeds=1, more_seeds={"wide": 2}, epochs=1)
+    run_toy(task, tmp_path, models=task.models)
     found = sorted(path.name for path in tmp_path.glob("toy/quick/*.json"))
     assert [name[:5] for name in found] == ["small", "wide-", "wide-"]
     assert "more_seeds" not in read(tmp_path)["config"]
@@ -180,9 +186,9 @@ def test_some_models_may_have_more_seeds(tmp_path):
 
 def test_other_data_gives_more_test_metrics(tmp_path):
     task = toy_task()
-    task.METRICS = task.METRICS | {"there": "min"}
+    task.metrics = task.metrics | {"there": "min"}
     task.transfer = lambda network, model, data, config: {"there": {"wide": 0.5}.get(model)}
-    run_toy(task, tmp_path, models=task.MODELS, seeds=1, epochs=1)
+    run_toy(task, tmp_path, models=task.models, seeds=1, epochs=1)
     assert set(read(tmp_path)["metrics"]["test"]) == {"mse", "there"}
     heads, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
     cells = {row[0].split()[0]: row[heads.index("there")] for row in rows if row[-2]}
@@ -192,7 +198,7 @@ def test_other_data_gives_more_test_metrics(tmp_path):
 def test_a_row_names_what_its_run_has_otherwise_and_lacks(tmp_path):
     task = toy_task()
     run_toy(task, tmp_path, seeds=1, epochs=1)
-    task.PRESETS["quick"]["added"] = 3
+    task.presets["quick"]["added"] = 3
     _, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
     assert rows[0][0] == "small" and rows[-1][0] == "small epochs=1 no added"
 
@@ -222,7 +228,7 @@ def test_weights_are_chosen_on_validation_and_tested_once(tmp_path):
 def test_schedule_stop_and_several_configurations(tmp_path):
     task, epochs = toy_task(), []
     task.configurations = lambda model, preset, data: [
-        task.PRESETS[preset] | {"units": units} for units in (2, 5)
+        task.presets[preset] | {"units": units} for units in (2, 5)
     ]
     task.before_epoch = lambda network, epoch, config: epochs.append((config["units"], epoch))
     task.stop = lambda metrics: True
@@ -235,11 +241,16 @@ def test_schedule_stop_and_several_configurations(tmp_path):
 
 
 def test_task_that_measures_needs_no_training(tmp_path):
-    task = types.ModuleType("reproductions.toy", "Toy.")
-    task.MODELS, task.METRICS, task.DATA = ("small",), {"ratio": "max"}, {"sums": ""}
-    task.PRESETS = {"quick": dict(data="sums", seeds=1)}
-    task.measure = lambda model, config, seed: {"metrics": {"test": {"ratio": 2.5}}}
-    task.plot = lambda found, path: path.write_text(str(len(found)))
+    task = Task(
+        name="toy",
+        about="Toy.",
+        models=("small",),
+        metrics={"ratio": "max"},
+        data_sets={"sums": ""},
+        presets={"quick": dict(data="sums", seeds=1)},
+        measure=lambda model, config, seed, data: {"metrics": {"test": {"ratio": 2.5}}},
+        plot=lambda records, path: path.write_text(str(len(records))),
+    )
     assert run_toy(task, tmp_path) == 0
     record = read(tmp_path, "toy/quick/small-sums-seed0.json")
     assert record["metrics"]["test"] == {"ratio": 2.5} and record["parameters"] is None
@@ -268,7 +279,7 @@ def test_damaged_files_are_named_and_not_used(tmp_path):
 
 
 def toy_record(task, seed, mse, model="small", preset="quick", **changes):
-    (config,) = harness.configurations(task, model, preset, "sums")
+    (config,) = task.settings(model, preset, "sums")
     record = dict.fromkeys(KEYS) | dict(task="toy", model=model, preset=preset, data="sums")
     record |= dict(seed=seed, config=config, device="a chip", versions={"keras": "3"}, seconds=4)
     metrics = {"valid": {"mse": mse, "epoch": 1, "curve": [mse]}, "test": {"mse": mse}}
@@ -307,17 +318,32 @@ def test_committed_results_are_what_the_records_give():
 
 @pytest.mark.parametrize("name", command_line.tasks())
 def test_every_task_keeps_the_protocol(name):
-    task = importlib.import_module(f"reproductions.{name}")
-    assert set(task.METRICS.values()) <= {"max", "min"}
-    assert set(task.PRESETS) <= {"smoke", "quick", "full"}
-    for preset, settings in task.PRESETS.items():
-        assert settings["data"] in task.DATA and settings["seeds"] >= 1
-        for model in settings.get("models", task.MODELS):
-            assert model in task.MODELS
-            assert harness.configurations(task, model, preset, settings["data"])
-    for one in getattr(task, "PUBLISHED", ()):
+    task = command_line.load(name)
+    assert task.name == name and task.about.strip()
+    assert (task.measure is None) <= (task.data is not None and task.build is not None)
+    assert set(task.metrics.values()) <= {"max", "min"}
+    assert set(task.presets) <= {"smoke", "quick", "full"}
+    for preset, settings in task.presets.items():
+        assert settings["data"] in task.data_sets and settings["seeds"] >= 1
+        for model in task.models_of(preset):
+            assert model in task.models
+            assert task.settings(model, preset, settings["data"])
+    for one in task.published:
         assert {"model", "metric", "value", "source"} <= set(one)
-        assert max(one.get("notes", (0,))) <= len(getattr(task, "DEVIATIONS", ()))
+        assert max(one.get("notes", (0,))) <= len(task.deviations)
+
+
+@pytest.mark.parametrize("name", command_line.tasks())
+def test_hooks_have_the_protocols_parameters(name):
+    task, checked = command_line.load(name), 0
+    for hook, kind in typing.get_type_hints(Task).items():
+        protocol = next(iter(typing.get_args(kind)), kind)
+        function = getattr(task, hook)
+        if typing.Protocol in getattr(protocol, "__bases__", ()) and function is not None:
+            wanted = list(inspect.signature(protocol.__call__).parameters)[1:]
+            assert list(inspect.signature(function).parameters)[: len(wanted)] == wanted, hook
+            checked += 1
+    assert checked >= 8
 
 
 @pytest.mark.parametrize(

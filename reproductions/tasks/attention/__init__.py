@@ -31,7 +31,8 @@ with places drawn twice as widely 71 %, with four draws for each image, in twice
 
 import numpy as np
 
-from reproductions.engine import harness
+from reproductions.engine import training
+from reproductions.engine.task import Task
 
 MODELS = (
     *("cnn", "spatial_transformer", "spatial_transformer_place", "ram_4", "ram_6", "ram_8"),
@@ -181,7 +182,7 @@ def build(model, config, data):
         0.0, steps - steps // 10, warmup_target=config["learning_rate"], warmup_steps=steps // 10
     )
     adam = keras.optimizers.Adam(rate, global_clipnorm=config.get("clip"))
-    harness.compile_classifier(network, adam)
+    training.compile_classifier(network, adam)
     return network
 
 
@@ -290,3 +291,24 @@ def plot(records, path):
     from reproductions.plots import classification_error
 
     classification_error.errors(records, path)
+
+
+TASK = Task(
+    name="attention",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    before_epoch=before_epoch,
+    generated=generated,
+    transfer=transfer,
+    trace=trace,
+    draw=draw,
+    plot=plot,
+)

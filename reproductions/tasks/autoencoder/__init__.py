@@ -18,6 +18,8 @@ that sit on pixels of at least 0.5, `ink` the share of such pixels.
 
 import numpy as np
 
+from reproductions.engine.task import Task
+
 MODELS = ("dense", "sparse", "dense_vae", "sparse_vae", "sparse_free", "dense_few")
 METRICS = {
     **dict.fromkeys(("nats", "mse", "nats_64", "weights"), "min"),
@@ -43,8 +45,6 @@ PRESETS = {
         steps=400,
     ),
 }
-PUBLISHED = ()
-DEVIATIONS = ()
 # Hidden units, and settings of the wiring, by which sizes match: of 28×28 and of 16×16 pixels.
 LARGE = {
     "dense": dict(hidden=66),
@@ -186,7 +186,7 @@ def generated(network):
     return sum(layer.source.num_tuples for layer in networks.sparse_layers(network))
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     """Test images with the tuples that read them, reconstructions, and what is drawn from noise."""
     from matplotlib.figure import Figure
 
@@ -213,3 +213,20 @@ def draw(network, data, config, path):
 
 def shades(logits):
     return 1 / (1 + np.exp(-logits.astype("float64")))
+
+
+TASK = Task(
+    name="autoencoder",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    generated=generated,
+    transfer=transfer,
+    draw=draw,
+)

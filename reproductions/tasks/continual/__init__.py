@@ -12,6 +12,9 @@ regularizer's weight: the paper's, and that of the authors' later code.
 import numpy as np
 
 from reproductions.data.images import digits, mnist
+from reproductions.engine.task import Task
+from reproductions.tasks.continual import learners
+from reproductions.tasks.continual.learners import CLASSES, TASKS
 
 MODELS = ("fine_tuning", "ewc", "joint", "hypernetwork")
 METRICS = {"accuracy": "max", "accuracy_task_inferred": "max"}
@@ -20,7 +23,6 @@ DATA = {
     "digits": "scikit-learn's digits of 8×8",
     "mnist": "MNIST, tensorflow-datasets or idx files in --data-dir",
 }
-TASKS, CLASSES = 5, 2
 BETAS, CONSOLIDATION = (0.01, 10.0), 1e6
 BASE = dict(hidden=[100, 100], embedding=32, batch=32, learning_rate=5e-4)
 PRESETS = {
@@ -99,8 +101,6 @@ def data(name, config, data_dir):
 
 
 def measure(model, config, seed, data):
-    from reproductions.tasks.continual import learners
-
     learner = learners.learner(model, config, seed, data.pixels)
     curves = []
     tasks = [list(range(TASKS))] if model == "joint" else [[t] for t in range(TASKS)]
@@ -149,3 +149,20 @@ def plot(records, path):
     panels[0].set_ylabel("accuracy, task known")
     panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=90)
+
+
+TASK = Task(
+    name="continual",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    labels=LABELS,
+    configurations=configurations,
+    data=data,
+    plot=plot,
+    measure=measure,
+)

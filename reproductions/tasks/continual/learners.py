@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from reproductions.tasks.continual import CLASSES, TASKS
+TASKS, CLASSES = 5, 2  # two digits a task
 
 
 def learner(model, config, seed, pixels):

@@ -27,6 +27,7 @@ from the sums over the nodes after each layer.
 import numpy as np
 
 from reproductions.data import graph_sets
+from reproductions.engine.task import Task
 
 MODELS = ("mlp", "wl", "gcn", "gin", "sparse_adaptive", "sparse_transform")
 METRICS = {"accuracy": "max", "fold_std": "min", "peak": "max"}
@@ -127,11 +128,11 @@ def build(model, config, data):
     """A network and what it learns with; compiled, built, untrained."""
     import keras
 
-    from reproductions.engine import harness
+    from reproductions.engine import training
     from reproductions.tasks.graph_classification.networks import GraphNetwork
 
     network = GraphNetwork(model, data.features, data.classes, config["parameters"])
-    harness.compile_classifier(network, keras.optimizers.Adam(config["learning_rate"]))
+    training.compile_classifier(network, keras.optimizers.Adam(config["learning_rate"]))
     network(data.batch([0, 1], np.random.default_rng(0))[0])
     return network
 
@@ -212,3 +213,20 @@ def plot(records, path):
     from reproductions.plots import graphs
 
     graphs.compare(records, MODELS, ("accuracy", "peak"), path)
+
+
+TASK = Task(
+    name="graph_classification",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    plot=plot,
+    measure=measure,
+)

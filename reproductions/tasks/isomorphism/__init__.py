@@ -25,6 +25,8 @@ from functools import cached_property
 
 import numpy as np
 
+from reproductions.engine.task import Task
+
 MODELS = ("degrees", "dense", "wl", "gcn", "gin", "sparse_adaptive")
 CLUSTERS = ("adjusted_rand", "silhouette", "purity")
 METRICS = {
@@ -45,8 +47,6 @@ PRESETS = {
     | dict(nodes=24, edges=96, classes=100, new=50, pairs=4000, copies=30)
     | dict(seeds=5, epochs=30, steps=300),
 }
-PUBLISHED = ()
-DEVIATIONS = ()
 KINDS = {"train": (2, 3, 4), "valid": (0,), "test": (1,)}  # of permutations
 
 
@@ -170,11 +170,11 @@ def data(name, config, data_dir):
 def build(model, config, data):
     import keras
 
-    from reproductions.engine import harness
+    from reproductions.engine import training
     from reproductions.tasks.isomorphism.networks import PairNetwork
 
     network = PairNetwork(model, config["nodes"], config["edges"], config["parameters"])
-    harness.compile_classifier(network, keras.optimizers.Adam(config["learning_rate"]))
+    training.compile_classifier(network, keras.optimizers.Adam(config["learning_rate"]))
     return network
 
 
@@ -217,7 +217,7 @@ def clustering(z, classes):
     }
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     from reproductions.tasks.isomorphism import plots
 
     parts = {
@@ -225,3 +225,17 @@ def draw(network, data, config, path):
         "held-out classes": embedded(network, data, data.new),
     }
     plots.embeddings(parts, path)
+
+
+TASK = Task(
+    name="isomorphism",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    data=data,
+    build=build,
+    transfer=transfer,
+    draw=draw,
+)

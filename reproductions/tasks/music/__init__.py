@@ -31,6 +31,8 @@ Nobody has listened to them: `detectable` stands where the draft has human judgm
 
 import numpy as np
 
+from reproductions.engine.task import Task
+
 MODELS = (*("real", "ngram", "lstm", "hyper_lstm", "dense_vae", "dense_vae_large", "sparse_vae"),)
 OVERLAPS = tuple(f"overlap_{name}" for name in ("pitch_class", "interval", "length", "onset"))
 ROUNDED = "rounded_valid", "rounded_overlap", "rounded_detectable"
@@ -61,8 +63,6 @@ PRESETS = {
     | dict(samples=600, checked=300, draws=32),
 }
 RATES = {"lstm": 1e-2, "hyper_lstm": 1e-2}
-PUBLISHED = ()
-DEVIATIONS = ()
 # By how many semitones at most. Nottingham has few keys: there moved pieces taught less.
 TRANSPOSED = {"chorales": 5}
 DRAWN = 4
@@ -148,7 +148,7 @@ def transfer(network, model, data, config):
     return found
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     """Piano rolls beside real ones; the first pieces as `.mid`, `.ttl` and, one after the other,
     as `.wav`, as far as they play."""
     from reproductions.data import midi_ld, tunes
@@ -177,3 +177,21 @@ def plot(records, path):
     from reproductions.tasks.music import plots
 
     plots.comparison(records, MODELS, path)
+
+
+TASK = Task(
+    name="music",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    before_epoch=before_epoch,
+    transfer=transfer,
+    draw=draw,
+    plot=plot,
+)

@@ -13,6 +13,7 @@ In training a chosen neighbor is a weighted mean, and at inference the one that 
 """
 
 from reproductions.data import citation_graphs
+from reproductions.engine.task import Task
 
 MODELS = ("mlp", "gcn", "gin", "sparse_adaptive", "sparse_transform")
 METRICS = {"accuracy": "max", "accuracy_soft": "max"}
@@ -56,11 +57,11 @@ def data(name, config, data_dir):
 def build(model, config, data):
     import keras
 
-    from reproductions.engine import harness
+    from reproductions.engine import training
     from reproductions.tasks.node_classification.networks import NodeNetwork
 
     network = NodeNetwork(model, data, config)
-    harness.compile_classifier(network, keras.optimizers.Adam(config["learning_rate"]))
+    training.compile_classifier(network, keras.optimizers.Adam(config["learning_rate"]))
     return network
 
 
@@ -81,3 +82,22 @@ def plot(records, path):
     from reproductions.plots import graphs
 
     graphs.compare(records, MODELS, ("accuracy",), path)
+
+
+TASK = Task(
+    name="node_classification",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    labels=LABELS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    transfer=transfer,
+    plot=plot,
+)

@@ -39,6 +39,7 @@ from functools import cached_property
 import numpy as np
 
 from reproductions.data.image_batches import shifted, skewed
+from reproductions.engine.task import Task
 
 SIZES = (3, 4, 5, 7, 8, 9, 15, 16, 32, 64)  # of test sets
 MODELS = (
@@ -296,3 +297,24 @@ def plot(records, path):
         axes.minorticks_off()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     figure.savefig(path, dpi=90)
+
+
+TASK = Task(
+    name="sorting",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    labels=LABELS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    transfer=transfer,
+    trace=trace,
+    draw=draw,
+    plot=plot,
+)

@@ -35,6 +35,7 @@ import multiprocessing
 import statistics
 import time
 
+from reproductions.engine.task import Task
 from reproductions.tasks.speed import graph_steps, recurrent_steps, steps
 
 MODELS = (
@@ -133,7 +134,7 @@ def configurations(model, preset, data):
     ]
 
 
-def measure(model, config, seed):
+def measure(model, config, seed, data):
     """Medians in ms of both contenders, and their peaks in MB, each in a process of its own."""
     contenders = ["ours"] + ["other"] * config.get("dense", True)
     contestants = [steps.build(model, contender, config, seed) for contender in contenders]
@@ -205,3 +206,19 @@ def plot(records, path):
         axes.set(xscale="log", yscale="log", xlabel="inputs = outputs = tuples", ylabel=label)
     panels[0].legend()
     figure.savefig(path, dpi=100)
+
+
+TASK = Task(
+    name="speed",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    labels=LABELS,
+    configurations=configurations,
+    plot=plot,
+    measure=measure,
+)

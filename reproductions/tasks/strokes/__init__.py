@@ -17,6 +17,8 @@ beside its record, which draws them while four bars show how its weights change 
 
 import numpy as np
 
+from reproductions.engine.task import Task
+
 MODELS = ("lstm", "layer_norm_lstm", "hyper_lstm", "layer_norm_hyper_lstm")
 METRICS = {"nats": "min"}
 DATA = {
@@ -96,7 +98,7 @@ def generated(network):
     return 12 * layer.cell.units if hasattr(layer.cell, "hyper_cell") else 0
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     """Real drawings beside the network's own at two temperatures; the page of a HyperLSTM."""
     from reproductions.tasks.strokes import networks, plots
 
@@ -116,3 +118,21 @@ def draw(network, data, config, path):
         )
         plots.page(own, found, about, path.with_suffix(".html"))
     plots.samples(rows, changes, path)
+
+
+TASK = Task(
+    name="strokes",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    configurations=configurations,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    generated=generated,
+    draw=draw,
+)

@@ -18,14 +18,14 @@ taken. But `hyper_rnn` hardly learns at that rate, and gets 0.001.
 In the curves, time is the processor's, of one core, evaluation and compilation included.
 """
 
-from reproductions.engine import harness
+from reproductions.engine import training
+from reproductions.engine.task import Task
 
 MODELS = (
     *("lstm", "layer_norm_lstm", "hyper_rnn", "hyper_lstm", "layer_norm_hyper_lstm"),
     *("lstm_1000", "layer_norm_lstm_1000", "hyper_lstm_1000", "layer_norm_hyper_lstm_1000"),
 )
 METRICS = {"bpc": "min"}
-TIMED = True
 DATA = {
     "python": "chapters of Python's manual that come with Python; needs no files",
     "ptb": "Penn Treebank, Mikolov's files ptb.char.{train,valid,test}.txt.gz in --data-dir",
@@ -121,7 +121,7 @@ def build(model, config, data):
         config["learning_rate"], config["epochs"] * config["steps"]
     )
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=config["clip"])
-    harness.compile_classifier(network, optimizer)
+    training.compile_classifier(network, optimizer)
     return network
 
 
@@ -142,7 +142,7 @@ def generated(network):
     return blocks * cell.units
 
 
-def draw(network, data, config, path):
+def draw(network, data, config, path, traces):
     """Text that a HyperLSTM draws, with the changes of its weights; no picture of the others."""
     from reproductions.tasks.text import networks, plots
 
@@ -164,3 +164,23 @@ def plot(records, path):
     from reproductions.tasks.text import plots
 
     plots.curves(records, MODELS, path)
+
+
+TASK = Task(
+    name="text",
+    about=__doc__,
+    models=MODELS,
+    metrics=METRICS,
+    data_sets=DATA,
+    presets=PRESETS,
+    published=PUBLISHED,
+    deviations=DEVIATIONS,
+    timed=True,
+    configurations=configurations,
+    data=data,
+    build=build,
+    evaluate=evaluate,
+    generated=generated,
+    draw=draw,
+    plot=plot,
+)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from reproductions.__main__ import main
-from reproductions.engine import harness
 from reproductions.likelihoods import diagonal_gaussian
 from reproductions.tasks import autoencoder
 from reproductions.tasks.autoencoder import networks
@@ -112,7 +111,7 @@ def test_models_have_like_numbers_of_parameters_and_weights(preset, data, side):
 
     found = {}
     for model in autoencoder.MODELS:
-        (config,) = harness.configurations(autoencoder, model, preset, data)
+        (config,) = autoencoder.TASK.settings(model, preset, data)
         network = autoencoder.build(model, config, Data)
         count = sum(math.prod(weight.shape) for weight in network.trainable_weights)
         found[model] = count, networks.weights(network)

@@ -15,7 +15,6 @@ from baselines.graph_networks import wl_colors
 from reproductions.__main__ import main
 from reproductions.data import citation_graphs, graph_sets
 from reproductions.data.data_dir import DataError
-from reproductions.engine import harness
 from reproductions.tasks import graph_classification, node_classification
 from reproductions.tasks.graph_classification import networks
 
@@ -344,4 +343,4 @@ def test_a_run_on_nodes_leaves_records(tmp_path):
         assert record["status"] == "finished", record["error"]
         assert set(record["metrics"]["test"]) == set(node_classification.METRICS)
     assert len(list(folder.glob("*.json"))) == 1
-    assert len(harness.configurations(node_classification, "gcn", "full", "citeseer")) == 2
+    assert len(node_classification.TASK.settings("gcn", "full", "citeseer")) == 2

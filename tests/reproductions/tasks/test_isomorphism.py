@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from reproductions.__main__ import main
-from reproductions.engine import harness
 from reproductions.tasks import isomorphism
 from reproductions.tasks.isomorphism import networks
 
@@ -111,4 +110,4 @@ def test_a_run_leaves_records_and_pictures(tmp_path):
         assert record["status"] == "finished", record["error"]
         assert set(record["metrics"]["test"]) == set(isomorphism.METRICS)
     assert len(list(folder.glob("*.json"))) == 2 and len(list(folder.glob("*.png"))) == 3
-    assert harness.configurations(isomorphism, "gin", "quick", "digraphs")
+    assert isomorphism.TASK.settings("gin", "quick", "digraphs")

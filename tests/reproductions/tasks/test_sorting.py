@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from reproductions.__main__ import main
-from reproductions.engine import harness
 from reproductions.tasks import sorting, sorting_gradient
 from reproductions.tasks.sorting.networks import Sorter
 
 
 def built(model, **changes):
-    config = harness.configurations(sorting, model, "smoke", "digits")[0] | changes
+    config = sorting.TASK.settings(model, "smoke", "digits")[0] | changes
     numbers = sorting.data("digits", config, None)
     return sorting.build(model, config, numbers), numbers, config
 
@@ -123,7 +122,7 @@ def test_what_learns_from_keys_sorts_other_sizes():
 
 
 def test_the_full_setting_has_the_slides_three_digits_and_longer_runs():
-    configs = harness.configurations(sorting, "quicksort_cauchy", "full", "mnist")
+    configs = sorting.TASK.settings("quicksort_cauchy", "full", "mnist")
     trained = [(one["size"], one["digits"], one["epochs"]) for one in configs]
     assert trained == [(5, 4, 5), (4, 3, 5), (5, 4, 40), (5, 4, 240), (15, 4, 25)]
     assert {one["digits"] for one in sorting.configurations("sinkhorn", "full", "mnist")} == {4}
@@ -176,5 +175,5 @@ def test_samples_bring_the_gradient_nearer_to_the_exact_one(tmp_path):
     # Of three elements one choice vector of three is rounded, and few samples miss one.
     assert all(0.01 < test["bias"] < 1 and test["cosine"] > 0.8 for test in found.values())
     few = sorting_gradient.configurations("buckets", "smoke", "keys")[0]
-    more = sorting_gradient.measure("buckets", few | dict(samples=30), 0)["metrics"]["test"]
+    more = sorting_gradient.measure("buckets", few | dict(samples=30), 0, None)["metrics"]["test"]
     assert more["bias"] < 1e-3 and more["deviation"] < 1e-2 and more["cosine"] > 0.9999

@@ -11,7 +11,7 @@ from reproductions.tasks.speed import steps
 def test_measures_times_and_memory(model, monkeypatch):
     monkeypatch.setattr(speed, "_in_process", lambda *arguments: 1.0)  # the next test's
     config = speed.configurations(model, "smoke", "random")[0]
-    test = speed.measure(model, config, seed=0)["metrics"]["test"]
+    test = speed.measure(model, config, 0, None)["metrics"]["test"]
     assert set(test) == set(speed.METRICS) and min(test.values()) > 0
     assert test["ratio"] == test["other_ms"] / test["ms"]
 

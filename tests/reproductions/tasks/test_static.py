@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from reproductions.__main__ import main
-from reproductions.engine import harness
 from reproductions.tasks import static_cifar, static_mnist
 
 
@@ -19,7 +18,7 @@ class Shapes:
 
 
 def built(task, model, preset, *shape, data="digits"):
-    (config,) = harness.configurations(task, model, preset, data)
+    (config,) = task.TASK.settings(model, preset, data)
     return task.build(model, config, Shapes(*shape)), config
 
 
@@ -66,7 +65,7 @@ def test_models_that_are_compared_have_like_parameter_counts():
     ],
 )
 def test_the_papers_schedule(model, changes):
-    (config,) = harness.configurations(static_cifar, model, "full", "cifar10")
+    (config,) = static_cifar.TASK.settings(model, "full", "cifar10")
     total = {"dense": 140_000, "hyper": 672_000}[model]
     assert config["epochs"] * config["steps"] == total and config["batch"] == 128
     assert config["network"] == "40-2"
@@ -84,7 +83,7 @@ def test_the_papers_schedule(model, changes):
 def test_two_cores_get_a_smaller_network_of_photographs():
     half = "mixed_bfloat16"
     for data, *wanted in (("digits", "10-1", "float32"), ("cifar10_jpeg", "16-1", half)):
-        (config,) = harness.configurations(static_cifar, "hyper", "quick", data)
+        (config,) = static_cifar.TASK.settings("hyper", "quick", data)
         assert [config["network"], config["precision"]] == wanted
 
 

@@ -13,7 +13,6 @@ import pytest
 from reproductions.__main__ import main
 from reproductions.data import pen_strokes
 from reproductions.data.data_dir import DataError
-from reproductions.engine import harness
 from reproductions.tasks import strokes
 from reproductions.tasks.strokes import networks, plots
 
@@ -21,7 +20,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def settings(model="hyper_lstm", preset="smoke", **changes):
-    return harness.configurations(strokes, model, preset, "words")[0] | changes
+    return strokes.TASK.settings(model, preset, "words")[0] | changes
 
 
 def places(drawing):

@@ -10,7 +10,6 @@ import pytest
 from reproductions.__main__ import main
 from reproductions.data import characters
 from reproductions.data.data_dir import DataError
-from reproductions.engine import harness
 from reproductions.tasks import text
 from reproductions.tasks.text import networks, plots
 from tests import reference
@@ -178,7 +177,7 @@ SIZE = SimpleNamespace(vocabulary="c" * 50)
 
 
 def parameters(model, preset="full", vocabulary=SIZE.vocabulary):
-    (config,) = harness.configurations(text, model, preset, text.PRESETS[preset]["data"])
+    (config,) = text.TASK.settings(model, preset, text.PRESETS[preset]["data"])
     return text.build(model, config, SimpleNamespace(vocabulary=vocabulary)).count_params()
 
 
