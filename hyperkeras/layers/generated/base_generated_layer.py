@@ -18,8 +18,8 @@ from hyperkeras.annotations import (
     Tensor,
 )
 from hyperkeras.initializers import TileEmbedding
-from hyperkeras.layers.generated.kernel_penalty import kernel_penalty
 from hyperkeras.keras_internals import refuse_spectral_normalization
+from hyperkeras.layers.generated.kernel_penalty import kernel_penalty
 from hyperkeras.layers.generators.base_generator import Generator
 from hyperkeras.ops.argument_validation import check_layer
 from hyperkeras.ops.generated.kernels import join_tiles
