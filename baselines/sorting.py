@@ -215,9 +215,7 @@ def isotonic(y):
     first, last = np.arange(n)[:, None], np.arange(n)[None]
     count = ops.cast(np.maximum(last - first + 1, 1), y.dtype)
     means = (sums[:, None, 1:] - sums[:, :-1, None]) / count  # [b, j, m]
-    values = []
-    for i in range(n):
-        values.append(ops.min(ops.max(means[:, : i + 1, i:], axis=2), axis=1))
+    values = [ops.min(ops.max(means[:, : i + 1, i:], axis=2), axis=1) for i in range(n)]
     return ops.stack(values, axis=1)
 
 

@@ -162,7 +162,7 @@ def growth_plot():
     import matplotlib.pyplot as plt
 
     found = [(one["config"]["size"], one["metrics"]["test"]) for one in records("growth")]
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    _, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axes, unit, label in zip(panels, ("ms", "mb"), ("ms a step", "peak MB"), strict=True):
         for prefix, name in (("", "sparse, k = n tuples"), ("other_", "dense, n² weights")):
             points = [(n, test[prefix + unit]) for n, test in found if prefix + unit in test]

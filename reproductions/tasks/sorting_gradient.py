@@ -83,10 +83,11 @@ class Estimator:
         self.gradients = gradients
 
     def __call__(self, keys, order, count):
-        found, rows = [], np.tile(keys, (CHUNK, 1))
-        for start in range(0, count, CHUNK):
-            found.append(self.gradients(rows[: count - start], order).numpy())
-        return np.concatenate(found)
+        rows = np.tile(keys, (CHUNK, 1))
+        chunks = [
+            self.gradients(rows[: count - start], order).numpy() for start in range(0, count, CHUNK)
+        ]
+        return np.concatenate(chunks)
 
 
 def plot(records, path):

@@ -74,7 +74,7 @@ def test_sinkhorn_is_doubly_stochastic_and_finds_the_best_permutation():
     from scipy.optimize import linear_sum_assignment
 
     for one, matrix in zip(logits, sorting.sinkhorn(logits, 0.02, 500), strict=True):
-        rows, columns = linear_sum_assignment(-one)
+        _, columns = linear_sum_assignment(-one)
         np.testing.assert_array_equal(np.argmax(matrix, axis=1), columns)
 
 
@@ -137,7 +137,7 @@ def test_fast_rank_is_the_nearest_point_of_the_permutahedron():
     sums = {"type": "eq", "fun": lambda r: r.sum() - 10}
     subsets = [
         {"type": "ineq", "fun": lambda r, s=s: r[list(s)].sum() - len(s) * (len(s) + 1) / 2}
-        for s in map(lambda bits: [i for i in range(4) if bits >> i & 1], range(1, 15))
+        for s in ([i for i in range(4) if bits >> i & 1] for bits in range(1, 15))
     ]
     nearest = minimize(
         lambda r: ((r - z) ** 2).sum(), np.full(4, 2.5), constraints=[sums, *subsets]

@@ -81,7 +81,7 @@ class GraphLayer(keras.layers.Layer):
             if value is not None:
                 shapes[name] = value.shape
                 fits = fits and len(value.shape) == expected
-        if rank == 3 and node_graph is not None or rank == 2 and mask is not None:
+        if (rank == 3 and node_graph is not None) or (rank == 2 and mask is not None):
             fits = False
         if not fits:
             told = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())

@@ -198,7 +198,7 @@ class SparseHyperlayer(keras.layers.Layer):
         """The output of tuples first to end, each mean's value shared among tuples near it."""
         if not self._reads_alone:
             return self._contract(*self._sample(*given, first, end), inputs)
-        means, sigmas, values = given
+        means, *_ = given
         columns = sample_columns(
             means,
             self.size,

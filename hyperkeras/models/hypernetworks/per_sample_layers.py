@@ -148,7 +148,7 @@ def _normalization(layer, call, variables, inputs, **kwargs):
         if variable is not None:
             values[-1] = _along(variable.value, variable, axes, inputs)
             plain.append((variable, neutral(variable.shape, variable.dtype)))
-    y, losses = run(call, plain, inputs, **kwargs)
+    y, _ = run(call, plain, inputs, **kwargs)
     if values[0] is not None:
         y = y * ops.cast(values[0], y.dtype)
     if values[1] is not None:

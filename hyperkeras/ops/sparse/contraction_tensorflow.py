@@ -1,5 +1,7 @@
 """The sparse matrix product on `tf.sparse`, with its own gradient."""
 
+import itertools
+
 import tensorflow as tf
 
 STRIP = 24  # columns; from 32 on, TensorFlow's CPU kernel takes a path three times slower
@@ -27,7 +29,7 @@ def sparse_matmul(indices, values, x, num_rows):
         def multiply(columns, adjoint_a=False):
             products = (
                 tf.sparse.sparse_dense_matmul(matrix, columns[:, a:b], adjoint_a)
-                for a, b in zip(cuts, cuts[1:], strict=False)
+                for a, b in itertools.pairwise(cuts)
             )
             return tf.concat([tf.transpose(y) for y in products], axis=0)
 

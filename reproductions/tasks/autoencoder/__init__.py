@@ -49,14 +49,16 @@ PRESETS = {
 LARGE = {
     "dense": dict(hidden=66),
     "dense_vae": dict(hidden=67),
-    **dict.fromkeys(("sparse", "sparse_vae"), dict(hidden=120, side=20, features=16, fine=3)),
+    "sparse": dict(hidden=120, side=20, features=16, fine=3),
+    "sparse_vae": dict(hidden=120, side=20, features=16, fine=3),
     "sparse_free": dict(hidden=64, tuples=576, features=16),
     "dense_few": dict(hidden=2),
 }
 TINY = {
     "dense": dict(hidden=33),
     "dense_vae": dict(hidden=34),
-    **dict.fromkeys(("sparse", "sparse_vae"), dict(hidden=76, side=10, features=8, fine=2)),
+    "sparse": dict(hidden=76, side=10, features=8, fine=2),
+    "sparse_vae": dict(hidden=76, side=10, features=8, fine=2),
     "sparse_free": dict(hidden=32, tuples=272, features=8),
     "dense_few": dict(hidden=2),
 }

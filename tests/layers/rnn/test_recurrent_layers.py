@@ -61,7 +61,7 @@ def test_parameters_of_the_paper(embedding_dim, layer_norm, published):
 def test_scales_start_at_a_tenth_and_shifts_at_zero():
     cell = layers.HyperLSTMCell(N, M, E)
     cell.build((None, X))
-    hyper_h = np.random.normal(size=(B, M))
+    hyper_h = np.random.default_rng(0).normal(size=(B, M))
     bias = cell.scale_embedding_bias
     d = ops.generate_rows(hyper_h, cell.scale_embedding_kernel, cell.scale_kernel, bias)
     beta = ops.generate_rows(hyper_h, cell.shift_embedding_kernel, cell.shift_kernel)
@@ -86,7 +86,8 @@ def test_recurrent_kernels_start_orthogonal_gate_by_gate(seed):
 def test_a_hyper_rnn_starts_as_a_plain_one(form):
     cell = layers.HyperRNNCell(N, M, E, form)
     cell.build((None, X))
-    x, h, hyper_h = (np.random.normal(size=(B, n)) for n in (X, N, M))
+    rng = np.random.default_rng(0)
+    x, h, hyper_h = (rng.normal(size=(B, n)) for n in (X, N, M))
     output, _ = cell(x, [h, hyper_h])
     kernel, recurrent = np.array(cell.kernel), np.array(cell.recurrent_kernel)
     if form == "full":
@@ -289,7 +290,7 @@ def test_regularizers_and_constraints_reach_both_networks():
 
 
 def test_recurrent_dropout_loses_no_memory():
-    c = np.random.normal(size=(1, N))
+    c = np.random.default_rng(0).normal(size=(1, N))
     cell = layers.LayerNormLSTMCell(N)
     cell.build((None, X))
     _, (_, kept) = cell(np.ones((1, X)), [np.zeros((1, N)), c])

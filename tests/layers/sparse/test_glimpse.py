@@ -74,7 +74,9 @@ def test_the_same_weights_look_at_images_of_any_size(size, tmp_path):
     raw = np.array(network(images)) @ np.array(kernel)
     last = np.repeat(size, 2) - 1
     expected = []
-    for image, box in zip(images, reference.sigmoid(raw + [-1, 1, -1, 1]) * last, strict=True):
+    for image, box in zip(
+        images, reference.sigmoid(raw + np.array([-1, 1, -1, 1])) * last, strict=True
+    ):
         rows, columns = reference.box_grid(box, (4, 5)).round().astype(int).T
         expected.append(image[rows, columns].reshape(1, 4, 5, 1))
     np.testing.assert_array_equal(twin(images), expected)

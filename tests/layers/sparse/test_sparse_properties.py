@@ -75,7 +75,7 @@ def dense(tuples, values, x, target, inputs):
 @some
 @given(products())
 def test_contract_equals_the_dense_einsum(product):
-    *arguments, inputs = product
+    *arguments, _ = product
     np.testing.assert_allclose(ops.contract(*arguments), dense(*product), atol=1e-12)
 
 

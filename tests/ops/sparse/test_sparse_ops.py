@@ -105,7 +105,7 @@ def test_columns_that_share_a_number_have_one_for_each_cell(packs, monkeypatch):
     "mean, rows, columns",
     [
         ((10, 10), range(8, 12), range(9, 12)),  # around the rounded mean
-        ((0, 19), range(0, 4), range(17, 20)),  # moved, not cut, at the border
+        ((0, 19), range(4), range(17, 20)),  # moved, not cut, at the border
         ((10.6, 10.4), range(9, 13), range(9, 12)),
     ],
 )

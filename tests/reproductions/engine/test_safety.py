@@ -162,7 +162,7 @@ def test_deterministic_runs_are_equal_bit_by_bit(tmp_path):
 
 
 def test_a_deterministic_run_uses_nothing_of_another(tmp_path, monkeypatch):
-    task, checkpoint = interrupted(tmp_path)
+    task, _ = interrupted(tmp_path)
     epochs = []
     task.before_epoch = lambda network, epoch, config: epochs.append(epoch)
     run_toy(task, tmp_path, seeds=1, deterministic=True)

@@ -129,8 +129,10 @@ def test_samples_have_the_mixtures_moments():
     second = np.array(
         [
             [(pi * (sigma[0] ** 2 + mean[0] ** 2)).sum(), 0],
-            [(pi * (rho * sigma[0] * sigma[1] + mean[0] * mean[1])).sum()]
-            + [(pi * (sigma[1] ** 2 + mean[1] ** 2)).sum()],
+            [
+                (pi * (rho * sigma[0] * sigma[1] + mean[0] * mean[1])).sum(),
+                (pi * (sigma[1] ** 2 + mean[1] ** 2)).sum(),
+            ],
         ]
     )
     second[0, 1] = second[1, 0]

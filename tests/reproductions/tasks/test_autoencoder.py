@@ -125,7 +125,7 @@ def test_models_have_like_numbers_of_parameters_and_weights(preset, data, side):
 
 
 def test_binary_pixels_are_drawn_by_their_values():
-    splits = {split: (IMAGES, None) for split in ("train", "valid", "test")}
+    splits = dict.fromkeys(("train", "valid", "test"), (IMAGES, None))
     data = autoencoder.Copies(splits, batch=500, steps=2, binary=True)
     batches = list(data.train(seed=0, epoch=1))
     x = np.concatenate([x for x, _ in batches])

@@ -55,7 +55,7 @@ def test_generated_tunes_keep_their_rules():
     "change, rule",
     [
         (lambda n: n[:1], "length"),
-        (lambda n: n + [1, 0, 0, 0], "one voice without gaps"),
+        (lambda n: n + np.array([1, 0, 0, 0]), "one voice without gaps"),
         (lambda n: n * [1, 1, 1, 0], "accents"),
         (lambda n: n[:-1], "four bars"),
         (lambda n: n + np.eye(len(n), 4, -1).astype(int) * 1, "the scale of the last note"),

@@ -317,7 +317,7 @@ def point_of(moment):
 
 def test_the_page_draws_the_points_and_their_bars(browsed):
     log, given, changes, dom = browsed
-    whole, *others = log
+    whole, *_ = log
     assert whole["button"] == "Play" and point_of(whole) == [1, 2, len(given[0]), len(given[0])]
     same(whole["paths"], given[0])
     assert "Two &lt;words&gt;." in dom
