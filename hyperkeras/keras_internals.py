@@ -51,3 +51,24 @@ def refuse_spectral_normalization(layer):
             "kernel, while this layer computes its kernel from other weights. Give the layer a "
             "constraint or regularizer of the kernel instead, or normalize its outputs."
         )
+
+
+def state_variables(layer):
+    """The variables that a layer and those inside it were built to update by themselves, such as
+    moving statistics: frozen weights are not trainable either, but Keras keeps them apart."""
+    found = {}
+    for part in sublayers(layer):
+        found.update((id(v), v) for v in part._non_trainable_variables)
+    return list(found.values())
+
+
+def forget_parameters(layer, variables):
+    """Takes variables from what a PyTorch module gives as `parameters()` and `state_dict()`: Keras
+    lists all variables of a layer there. Does nothing on the other backends."""
+    if keras.backend.backend() != "torch":
+        return
+    paths = {variable.path: variable for variable in variables}
+    for part in sublayers(layer):
+        for path, variable in paths.items():
+            if part.torch_params.get(path) is variable.value:
+                part.torch_params.pop(path)

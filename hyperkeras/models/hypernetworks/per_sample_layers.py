@@ -13,8 +13,8 @@ import keras
 from keras import layers, ops
 
 from hyperkeras.keras_internals import sublayers
+from hyperkeras.models.hypernetworks.lora import factors as lora_pair
 from hyperkeras.models.hypernetworks.variable_substitution import Substitution, run
-from hyperkeras.models.hypernetworks.weight_selection import lora_pair
 from hyperkeras.ops.generated.per_sample import (
     per_sample_conv,
     per_sample_dense,

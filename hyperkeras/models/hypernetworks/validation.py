@@ -1,27 +1,36 @@
-"""What a hypernetwork refuses, and why."""
+"""Argument validation for `Hypernetwork`: networks that it can use."""
 
 import gc
 import weakref
 
 import keras
-from keras import ops
 
 from hyperkeras.keras_internals import is_called_elsewhere
+from hyperkeras.ops.argument_validation import check_layer
 
 # {target: reference to its hypernetwork}
 _owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def check_network(name, value):
-    if not isinstance(value, keras.layers.Layer):
+def check_networks(target: keras.layers.Layer, body: keras.layers.Layer) -> None:
+    """Raises an error for networks that can't be a target and a body."""
+    check_layer("target", target)
+    check_layer("body", body)
+    if not target.built or not target.weights:
         raise ValueError(
-            f"Received an invalid value for `{name}`, expected a Keras layer or model. "
-            f"Received: {name}={value!r}"
+            "Received an invalid value for `target`, expected a built model with weights; "
+            "call its `build(input_shape)`, or begin it with keras.Input. "
+            f"Received: target={target!r}, built={target.built}"
+        )
+    if {id(w) for w in target.weights} & {id(w) for w in body.weights}:
+        raise ValueError(
+            "Expected `target` and `body` to share no weights. Received: target "
+            f"'{target.name}', body '{body.name}'"
         )
 
 
-def adopt(target, hypernetwork):
-    """One target serves one hypernetwork that is alive."""
+def adopt(target: keras.layers.Layer, hypernetwork: keras.Model) -> None:
+    """Raises an error where another hypernetwork that is alive has the target."""
     if target in _owners and _owners[target]() is not None:
         gc.collect()
         owner = _owners[target]()
@@ -34,8 +43,11 @@ def adopt(target, hypernetwork):
     _owners[target] = weakref.ref(hypernetwork)
 
 
-def check_used_once(target):
-    """A model that also calls the target would train weights that are generated here."""
+def check_used_once(target: keras.layers.Layer) -> None:
+    """Raises an error for a target that another model calls, too.
+
+    That model would train weights that are generated here.
+    """
     if is_called_elsewhere(target):
         raise ValueError(
             "Expected a `target` that only its hypernetwork calls: trained elsewhere, its weights "
@@ -43,22 +55,3 @@ def check_used_once(target):
             f"and build by `build(input_shape)`. Received: target '{target.name}', which was "
             "called on the inputs of another model"
         )
-
-
-def fits(shape, wanted):
-    """Whether two shapes agree wherever both are known."""
-    pairs = zip(shape, wanted, strict=True) if len(shape) == len(wanted) else [(0, 1)]
-    return all(a == b or None in (a, b) for a, b in pairs)
-
-
-def rows_differ(condition):
-    """Whether not all rows are equal, as a boolean tensor; an error where it is known to be so."""
-    if condition.shape[0] == 1:
-        return None
-    differ = ops.any(ops.not_equal(condition, condition[:1]))
-    if hasattr(differ, "numpy") and bool(differ):
-        raise ValueError(
-            "Expected one `condition` for the batch, or equal rows, with per_sample=False. "
-            f"Received: condition of shape {tuple(condition.shape)} with rows that differ"
-        )
-    return differ

@@ -1,13 +1,17 @@
-"""Which of a target's weights are generated, and what is known of each."""
+"""The weights of a target that are generated: how they are chosen, kept and described."""
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import layers
 
 from hyperkeras.keras_internals import sublayers
+from hyperkeras.models.hypernetworks import lora
 
 BIASES = ("bias", "beta")
 
@@ -21,24 +25,24 @@ class Generated:
     biased: bool  # whether the layer's bias is generated too
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return tuple(self.variable.shape)
 
     @property
-    def size(self):
+    def size(self) -> int:
         return math.prod(self.shape)
 
     @property
-    def is_bias(self):
+    def is_bias(self) -> bool:
         return self.variable.name in BIASES
 
     @property
-    def is_gain(self):
-        """Scales and the like: vectors that are no biases, around a start of their own."""
+    def is_gain(self) -> bool:
+        """Whether it is a vector but no bias: a scale, which keeps near its own start."""
         return not self.is_bias and len(self.shape) < 2
 
     @property
-    def fans(self):
+    def fans(self) -> tuple[int, int]:
         """(fan in, fan out) of the layer's map."""
         shape, window = self.shape, math.prod(self.shape[:-2])
         if len(shape) < 2:
@@ -53,25 +57,119 @@ class Generated:
             return math.prod(shape) // fan_out, fan_out
         return window * shape[-2], window * shape[-1]
 
-    def start(self):
+    def start(self) -> np.ndarray:
         """The target's own value, as a flat array."""
         return keras.ops.convert_to_numpy(self.variable.value).astype("float64").reshape(-1)
 
 
-def owners(target):
+class Selection:
+    """The chosen variables of a target.
+
+    It holds the variables themselves. Their places in `target.weights` change when LoRA, a
+    quantization or a user adds other weights; the variables stay.
+    """
+
+    def __init__(self, target: layers.Layer, variables: Sequence[keras.Variable]):
+        self.target, self.variables = target, tuple(variables)
+        self.pieces = describe(target, self.variables)
+
+    def check(self) -> None:
+        """Raises an error where the target has changed in a way that can't be followed."""
+        present = {id(weight) for weight in self.target.weights}
+        missing = [v.path for v in self.variables if id(v) not in present]
+        if missing:
+            raise ValueError(
+                f"Expected the generated weights to stay weights of target '{self.target.name}', "
+                "which loses them when their layers are quantized. Call `quantize` of the "
+                "hypernetwork, which leaves these layers as they are. Received: a target "
+                f"without {missing}"
+            )
+        chosen = {id(variable) for variable in self.variables}
+        for piece in self.pieces:
+            pair = lora.factors(piece.layer)
+            if pair and piece.variable.name in lora.KERNELS and id(pair[0]) not in chosen:
+                raise ValueError(
+                    "Expected no LoRA factors beside a generated kernel: Keras saves their product "
+                    "as a part of the kernel, which the hypernetwork generates anew. Enable LoRA "
+                    "before the hypernetwork is made, so that the factors are generated, or "
+                    f"leave the layer out of `select`. Received: layer '{piece.layer.name}' with "
+                    f"LoRA, whose weight {piece.variable.path} is generated"
+                )
+
+    def other_layers(self, filters: Any = None) -> Callable[[layers.Layer], bool]:
+        """A filter for `quantize`: layers without generated weights that pass `filters` too."""
+        generated = {id(piece.layer) for piece in self.pieces}
+        patterns = [filters] if isinstance(filters, str) else filters
+
+        def passes(layer):
+            if id(layer) in generated:
+                return False
+            if patterns is None or callable(patterns):
+                return patterns is None or patterns(layer)
+            return any(re.search(pattern, layer.name) for pattern in patterns)
+
+        return passes
+
+    def entries(self) -> list[dict]:
+        """The selection as a configuration: paths, and positions where paths are not unique."""
+        positions = {id(weight): i for i, weight in enumerate(self.target.weights)}
+        return [{"path": v.path, "position": positions.get(id(v))} for v in self.variables]
+
+
+def restore(target: layers.Layer, entries: Sequence) -> Selection:
+    """The selection that `Selection.entries` wrote, or a list of positions in `target.weights`."""
+    weights = target.weights
+    chosen = []
+    for entry in entries:
+        if isinstance(entry, int | np.integer):
+            index = int(entry)
+        else:
+            index = place(entry["path"], entry["position"], [w.path for w in weights])
+        if not 0 <= index < len(weights):
+            raise ValueError(
+                "Expected the target to have the weights that the configuration selects. "
+                f"Received: {entry!r}, target '{target.name}' with {_paths(weights)}"
+            )
+        chosen.append(weights[index])
+    return Selection(target, chosen)
+
+
+def place(path: str | None, position: int | None, paths: Sequence[str | None]) -> int:
+    """The index of `path` in `paths`; where it isn't there once, `position`; else -1."""
+    matching = [i for i, other in enumerate(paths) if other == path]
+    if len(matching) == 1:
+        return matching[0]
+    return -1 if position is None else position
+
+
+def owners(target: layers.Layer) -> dict[int, layers.Layer]:
     """{id of a weight: the innermost layer that has it}."""
-    found = {}
+    owned: dict[int, layers.Layer] = {}
     for layer in sublayers(target):  # a layer comes before those inside it
-        found.update((id(weight), layer) for weight in layer.weights)
-    return found
+        owned.update((id(weight), layer) for weight in layer.weights)
+    return owned
 
 
-def choose(target, select):
-    """The positions in `target.weights` of what `select` names, in order.
+Selector: TypeAlias = (
+    None
+    | str
+    | int
+    | layers.Layer
+    | keras.Variable
+    | Selection
+    | Callable[[keras.Variable], bool]
+    | Sequence[Any]
+)
+
+
+def choose(target: layers.Layer, select: Selector) -> Selection:
+    """What `select` names, in the order of `target.weights`.
 
     `select` is None for all trainable weights, a function of a variable, or a sequence of layers,
     variables, their names or paths, and positions.
     """
+    if isinstance(select, Selection):
+        return select
     weights = target.weights
     if select is None:
         chosen = [i for i, weight in enumerate(weights) if weight.trainable]
@@ -80,7 +178,7 @@ def choose(target, select):
     else:
         if isinstance(select, str | int | layers.Layer | keras.Variable):
             select = [select]
-        chosen = sorted({i for one in select for i in _positions(target, one)})
+        chosen = sorted({i for part in select for i in _positions(target, part)})
     if not chosen:
         raise ValueError(
             "Expected `select` to choose at least one weight of the target. "
@@ -92,73 +190,44 @@ def choose(target, select):
             "Expected `select` to choose trainable weights; others are frozen, or state that the "
             f"target updates by itself. Received: select={select!r}, which chooses {fixed}"
         )
-    _check_lora(target, {id(weights[i]) for i in chosen})
+    variables = [weights[i] for i in chosen]
+    lora.check_whole_pairs(target, variables)
+    return Selection(target, variables)
+
+
+def _positions(target, part):
+    """The positions in `target.weights` of what a layer, variable, name, path or number names."""
+    weights = target.weights
+    if isinstance(part, layers.Layer):
+        inside = {id(weight) for weight in part.trainable_weights}
+        chosen = [i for i, weight in enumerate(weights) if id(weight) in inside]
+    elif isinstance(part, keras.Variable):
+        chosen = [i for i, weight in enumerate(weights) if weight is part]
+    elif isinstance(part, str):
+        chosen = [i for i, weight in enumerate(weights) if weight.path == part]
+        if not chosen:
+            chosen = [
+                i
+                for i, weight in enumerate(weights)
+                if weight.trainable and f"/{part}/" in f"/{weight.path}/"
+            ]
+    else:
+        known = isinstance(part, int | np.integer) and not isinstance(part, bool)
+        chosen = [int(part)] if known and 0 <= part < len(weights) else []
+    if not chosen:
+        raise ValueError(
+            "Received an invalid value for `select`, expected layers, weights, names, paths or "
+            f"positions of weights of the target. Received: {part!r}, which chooses no trainable "
+            f"weight of target '{target.name}' with {_paths(weights)}"
+        )
     return chosen
 
 
-def _positions(target, one):
-    weights = target.weights
-    if isinstance(one, layers.Layer):
-        inside = {id(weight) for weight in one.trainable_weights}
-        found = [i for i, weight in enumerate(weights) if id(weight) in inside]
-    elif isinstance(one, keras.Variable):
-        found = [i for i, weight in enumerate(weights) if weight is one]
-    elif isinstance(one, str):
-        found = [i for i, weight in enumerate(weights) if weight.path == one]
-        if not found:
-            found = [
-                i
-                for i, weight in enumerate(weights)
-                if weight.trainable and f"/{one}/" in f"/{weight.path}/"
-            ]
-    else:
-        known = isinstance(one, int | np.integer) and not isinstance(one, bool)
-        found = [int(one)] if known and 0 <= one < len(weights) else []
-    if not found:
-        raise ValueError(
-            "Received an invalid value for `select`, expected layers, weights, names, paths or "
-            f"positions of weights of the target. Received: {one!r}, which chooses no trainable "
-            f"weight of target '{target.name}' with {_paths(weights)}"
-        )
-    return found
-
-
-def _check_lora(target, chosen):
-    """Keras merges a LoRA pair into the kernel when it saves; half a pair would be lost."""
-    for layer in sublayers(target):
-        pair = lora_pair(layer)
-        if pair and len({id(one) in chosen for one in pair}) == 2:
-            raise ValueError(
-                "Expected `select` to choose both LoRA factors of a layer, or neither. "
-                f"Received: one of {_paths(pair)}"
-            )
-
-
-def lora_pair(layer):
-    """The two LoRA factors of a layer, or None."""
-    if not getattr(layer, "lora_enabled", False):
-        return None
-    for name in ("lora_kernel", "lora_embeddings"):
-        if hasattr(layer, f"{name}_a"):
-            return getattr(layer, f"{name}_a"), getattr(layer, f"{name}_b")
-    return None
-
-
-def clear_lora(target, positions):
-    """Sets chosen pairs' products to zero, which saving would merge into the kernels."""
-    chosen = {id(target.weights[i]) for i in positions}
-    for layer in sublayers(target):
-        pair = lora_pair(layer)
-        if pair and id(pair[1]) in chosen:
-            pair[1].assign(keras.ops.zeros(pair[1].shape))
-
-
-def describe(target, positions):
-    """What is known of each of the weights at `positions`."""
-    weights, owned = target.weights, owners(target)
-    chosen = [weights[i] for i in positions]
-    biased = {id(owned[id(w)]) for w in chosen if w.name in BIASES}
-    return [Generated(w, owned[id(w)], id(owned[id(w)]) in biased) for w in chosen]
+def describe(target: layers.Layer, variables: Sequence[keras.Variable]) -> list[Generated]:
+    """What is known of each of the variables."""
+    owned = owners(target)
+    biased = {id(owned[id(v)]) for v in variables if v.name in BIASES}
+    return [Generated(v, owned[id(v)], id(owned[id(v)]) in biased) for v in variables]
 
 
 def _paths(weights):
