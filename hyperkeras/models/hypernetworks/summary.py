@@ -34,7 +34,7 @@ def row_of(layer: layers.Layer, left_out: Collection[int]) -> layers.Layer:
     """The row of a layer, whose parameters are counted but for variables of the ids `left_out`."""
     count = sum(math.prod(w.shape) for w in layer.weights if id(w) not in left_out)
     parts = [row_of(part, left_out) for part in getattr(layer, "layers", ())]
-    output = getattr(layer, "output", None)  # a tensor, where a model calls the layer once
+    output: Any = getattr(layer, "output", None)  # a tensor, where a model calls the layer once
     shape = tuple(output.shape) if hasattr(output, "shape") else None
     return _row(type(layer).__name__, layer.name, count, shape, parts)
 

@@ -151,14 +151,14 @@ def owners(target: layers.Layer) -> dict[int, layers.Layer]:
 
 
 Selector: TypeAlias = (
-    None
-    | str
+    str
     | int
     | layers.Layer
     | keras.Variable
     | Selection
     | Callable[[keras.Variable], bool]
     | Sequence[Any]
+    | None
 )
 
 
