@@ -39,10 +39,11 @@ lint: $(VENV)/installed
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
 
-# Without running the notebooks, whose cells the tests run.
+# Without running the notebooks, whose cells the tests run. No page may fetch a script or a style.
 docs-check: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -q -W --keep-going -D nb_execution_mode=off \
 	-D suppress_warnings=myst-nb.lexer docs docs/_build/check
+	! grep -rE '(src|href)="(https?:)?//[^"]*\.(js|css|woff2?)"' docs/_build/check --include='*.html'
 
 results: $(VENV)/installed
 	$(BIN)/python -m reproductions report

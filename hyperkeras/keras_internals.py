@@ -13,26 +13,35 @@ EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.py
 
 
 def sublayers(layer):
-    """A layer and all layers inside it, each before its own: the public `layers` of a model has
-    neither those of subclassed layers nor those inside layers."""
+    """A layer and all layers inside it, each before its own.
+
+    The public `layers` of a model has neither those of subclassed layers nor those inside layers.
+    """
     return layer._flatten_layers()
 
 
 def is_called_elsewhere(layer):
-    """Whether a layer was called on a symbolic input, and so stands in a Functional model's graph:
-    Keras tells it by its nodes alone."""
+    """Whether a layer was called on a symbolic input, and so is part of a Functional model.
+
+    Keras shows this only by the layer's nodes.
+    """
     return bool(getattr(layer, "_inbound_nodes", ()))
 
 
 def mask_of(tensor):
-    """The mask that Keras sends along with a tensor, or None: only layers of one input are given
-    it as an argument."""
+    """The mask that Keras sends along with a tensor, or None.
+
+    Keras passes it as an argument only to layers with one input.
+    """
     return getattr(tensor, "_keras_mask", None)
 
 
 def is_exporting():
-    """Whether the caller is traced for an export. Formats such as ONNX have no place for compiled
-    parts and some operations, and Keras tells layers nothing, so that the call stack is asked."""
+    """Whether the caller is traced for an export.
+
+    Formats such as ONNX support neither compiled parts nor some operations, and Keras does not
+    tell layers about an export, so this looks at the call stack.
+    """
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(EXPORTERS):
@@ -42,8 +51,11 @@ def is_exporting():
 
 
 def refuse_spectral_normalization(layer):
-    """Raises a `ValueError` where a `SpectralNormalization` reads the `kernel` of `layer`, which is
-    computed: it would assign to it in training, which Keras doesn't check when it is built."""
+    """Raises a `ValueError` where a `SpectralNormalization` reads the `kernel` of `layer`.
+
+    The kernel is computed, and `SpectralNormalization` would assign to it in training. Keras does
+    not check this when the layer is built.
+    """
     reader = sys._getframe(2).f_locals.get("self")
     if isinstance(reader, keras.layers.SpectralNormalization):
         raise ValueError(
@@ -54,8 +66,11 @@ def refuse_spectral_normalization(layer):
 
 
 def state_variables(layer):
-    """The variables that a layer and those inside it were built to update by themselves, such as
-    moving statistics: frozen weights are not trainable either, but Keras keeps them apart."""
+    """The variables that a layer and those inside it update by themselves.
+
+    Moving statistics are such variables. Frozen weights are not trainable either, but Keras keeps
+    them apart.
+    """
     found = {}
     for part in sublayers(layer):
         found.update((id(v), v) for v in part._non_trainable_variables)
@@ -63,8 +78,10 @@ def state_variables(layer):
 
 
 def forget_parameters(layer, variables):
-    """Takes variables from what a PyTorch module gives as `parameters()` and `state_dict()`: Keras
-    lists all variables of a layer there. Does nothing on the other backends."""
+    """Removes variables from `parameters()` and `state_dict()` of a PyTorch module.
+
+    Keras lists all variables of a layer there. On the other backends this does nothing.
+    """
     if keras.backend.backend() != "torch":
         return
     paths = {variable.path: variable for variable in variables}

@@ -12,7 +12,10 @@ import keras
 
 
 def invalid_value(name, expected, value):
-    """The error of an argument: `raise invalid_value("rate", "a number below 1", rate)`."""
+    """The error to raise for an argument.
+
+    For instance `raise invalid_value("rate", "a number below 1", rate)`.
+    """
     return ValueError(
         f"Received an invalid value for `{name}`, expected {expected}. Received: {name}={value!r}"
     )

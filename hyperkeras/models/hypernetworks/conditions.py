@@ -85,6 +85,7 @@ def count_rows(condition: Any) -> int | None:
 
 
 def first_row(condition: Any) -> Any:
+    """The first row of each part of a condition."""
     return keras.tree.map_structure(lambda part: part[:1], condition)
 
 

@@ -22,6 +22,7 @@ def initializer(value):
 
 
 def values(array):
+    """An initializer that returns the values of an array."""
     return lambda shape, dtype=None: ops.convert_to_tensor(array, dtype)
 
 

@@ -227,7 +227,10 @@ def _masks(cell, inputs, h, training):
 
 
 def _gates(x, mask, kernel, count):
-    """x times the kernels of `count` gates, `[b, count * units]`; a list of masks is one a gate."""
+    """Product of x and the kernels of `count` gates: `[b, count * units]`.
+
+    A list of masks has one for each gate.
+    """
     kernel = _tensor(kernel)
     if isinstance(mask, list | tuple):
         kernels = ops.split(kernel, count, axis=-1)

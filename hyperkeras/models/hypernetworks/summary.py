@@ -40,6 +40,7 @@ def row_of(layer: layers.Layer, left_out: Collection[int]) -> layers.Layer:
 
 
 def head_row(parameters: int, num_generated: int) -> layers.Layer:
+    """The row of the head in the summary of a hypernetwork."""
     return _row("Head", "head", parameters, (None, num_generated))
 
 

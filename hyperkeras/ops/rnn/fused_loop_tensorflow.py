@@ -158,6 +158,7 @@ def normalize(x, gamma, beta):
 
 
 def normalize_backward(dunit, unit, deviation):
+    """Gradient of a normalization for its input, from that for its result `unit`."""
     mean = tf.reduce_mean(dunit, axis=-1, keepdims=True)
     along = tf.reduce_mean(dunit * unit, axis=-1, keepdims=True)
     return (dunit - mean - unit * along) / deviation

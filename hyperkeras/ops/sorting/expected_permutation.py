@@ -62,7 +62,7 @@ def mean_half_permutation(logits, bounds, depth):
 
 
 def _ups_before(logits, place, size, depth):
-    """log F `[b, n, J]`: of the elements before each in its bucket, j go up."""
+    """The logarithm of F `[b, n, J]`: of the elements before each in its bucket, j go up."""
     n = logits.shape[-1]
     count, longest = min(2**depth, n), -(-n // 2**depth)
     width = longest // 2 + 2

@@ -193,7 +193,7 @@ def half_permutation(choices, proportions, bounds):
 
     Args:
         choices: Boolean tensor `[b, m, n]`, balanced: see `balanced_choices`.
-        shares: Float tensor `[b, m, n]`: see `choice_proportions`.
+        proportions: Float tensor `[b, m, n]`: see `choice_proportions`.
         bounds: See `bucket_bounds`.
 
     Returns:
