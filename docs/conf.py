@@ -28,7 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "results/README.md"]  # the latter is included in results.md
 myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "force"  # every build runs every notebook
 nb_execution_raise_on_error = True
@@ -67,6 +67,27 @@ def markdown_to_rst(app, what, name, obj, options, lines):
     lines[:] = "".join(parts).split("\n")
 
 
+def result_pages(app):
+    """Copies of the generated pages of `reproductions/results`, with links that hold here."""
+    source, target = Path(ROOT, "reproductions/results"), Path(app.srcdir, "results")
+    target.mkdir(exist_ok=True)
+    index = (source / "README.md").read_text(encoding="utf-8")
+    index = re.sub(r"\]\((\w+)/README\.md\)", r"](results/\1.md)", index)
+    pages = {"README.md": index}
+    for path in source.glob("*/README.md"):
+        folder = f"../../reproductions/results/{path.parent.name}/"
+        text = path.read_text(encoding="utf-8")
+        pages[f"{path.parent.name}.md"] = re.sub(r"(!\[[^\]]*\]\()", rf"\1{folder}", text)
+    for name, text in pages.items():
+        path = target / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for path in target.glob("*.md"):
+        if path.name not in pages:
+            path.unlink()
+
+
 def setup(app):
+    app.connect("builder-inited", result_pages)
     app.connect("autodoc-process-signature", constructor_signature)
     app.connect("autodoc-process-docstring", markdown_to_rst)

@@ -60,10 +60,19 @@ def table(heads, rows, words=1):
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def records(*models):
+BACKENDS = {"tensorflow": ("o", "#262626"), "jax": ("D", "#d55e00"), "torch": ("^", "#0072b2")}
+
+
+def backend(record):
+    """The backend that a record was made with."""
+    return next(name for name in BACKENDS if name in record["versions"])
+
+
+def records(*models, backends=("tensorflow",)):
     """Finished records of `models`, in their order, then by size."""
     found = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
     found = [one for one in found if one["model"] in models and one["status"] == "finished"]
+    found = [one for one in found if backend(one) in backends]
     return sorted(found, key=lambda one: (models.index(one["model"]), one["config"]["size"]))
 
 
@@ -170,3 +179,34 @@ def growth_plot():
         axes.set(xscale="log", yscale="log", xlabel="n inputs and outputs", ylabel=label)
         axes.grid(alpha=0.3)
     panels[0].legend()
+
+
+def ratio_plot():
+    """Our time over the other's for each layer, a mark a backend that there are records of."""
+    import matplotlib.pyplot as plt
+
+    found = [
+        record
+        for record in records(*NAMES, backends=tuple(BACKENDS))
+        if "other_ms" in record["metrics"]["test"]
+    ]
+    texts = {}
+    for record in found:
+        ours, other = (name.format(**record["config"]) for name in NAMES[record["model"]])
+        texts.setdefault(f"{ours} : {other}".replace("`", ""), []).append(record)
+    _, axes = plt.subplots(figsize=(9, 0.24 * len(texts) + 1), layout="constrained")
+    for place, rows in enumerate(texts.values()):
+        for record in rows:
+            test, (marker, color) = record["metrics"]["test"], BACKENDS[backend(record)]
+            axes.plot(test["ms"] / test["other_ms"], place, marker, color=color, alpha=0.8)
+    for name in BACKENDS:
+        if any(backend(record) == name for record in found):
+            marker, color = BACKENDS[name]
+            axes.plot([], [], marker, color=color, label=name)
+    axes.set_yticks(range(len(texts)), texts, fontsize=7)
+    axes.set(xscale="log", xlabel="our time / the other's (lower is better)")
+    axes.set_ylim(len(texts) - 0.4, -0.6)
+    axes.axvline(1, color="0.3", linewidth=0.8)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")

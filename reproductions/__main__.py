@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
 TASKS = Path(__file__).parent / "tasks"
 
 
@@ -66,7 +67,7 @@ def parse(arguments):
         help="each batch over all devices of this machine (TensorFlow, JAX)",
     )
     run.add_argument("--out", type=Path, help="the folder of the records")
-    report = commands.add_parser("report", help="tables and plots from the records; never trains")
+    report = commands.add_parser("report", help="pages and charts from the records; never trains")
     report.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
     return parser.parse_args(arguments)
 
@@ -148,7 +149,7 @@ def run(options):
     )
     failed = harness.run(task, models, how)
     report.show(task, preset, out)
-    report.write(map(load, tasks()), out)
+    print(report.write_page(task, out))
     return 1 if failed else 0
 
 
@@ -159,7 +160,10 @@ def show_report(options):
     for task in found:
         for preset in task.presets:
             report.show(task, preset, options.out)
-    print(report.write(found, options.out))
+        report.write_page(task, options.out)
+    print(report.write_index(found, options.out))
+    if options.out == RESULTS:
+        report.write_readme(found, RESULTS, README)
 
 
 def main(arguments=None):

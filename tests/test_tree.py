@@ -333,6 +333,8 @@ def test_tests_named_in_the_equations_exist():
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+# Building the docs copies the pages of results there.
+PAGES = [page for page in PAGES if not page.is_relative_to(ROOT / "docs/results")]
 
 
 @pytest.mark.parametrize("path", [str(p.relative_to(ROOT)) for p in PAGES])

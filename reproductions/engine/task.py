@@ -7,9 +7,11 @@ of this file gives, and those a task leaves out have a default.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from reproductions.engine.display import Display
 
 Config = dict[str, Any]
 Metrics = Mapping[str, float | None]
@@ -157,6 +159,7 @@ class Task:
         labels: Keys of the configuration that tell runs apart in tables and file names.
         timed: Whether `metrics.valid` also has what each epoch took, evaluation included:
             `seconds`, and `processor_seconds`, which count all threads and no other process.
+        display: How the results are shown.
         configurations, data, build, evaluate, before_epoch, stop, generated, transfer, trace,
             draw, plot, measure: The hooks. A task has `data` and `build`, or `measure`.
     """
@@ -171,6 +174,7 @@ class Task:
     deviations: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     timed: bool = False
+    display: Display = field(default_factory=Display)
     configurations: Configurations | None = None
     data: LoadData | None = None
     build: Build | None = None

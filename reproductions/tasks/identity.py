@@ -9,6 +9,7 @@ is 0 (below 1e-6 where values are learned). Training ends when validation vector
 
 import numpy as np
 
+from reproductions.engine.display import Display
 from reproductions.engine.task import Task
 
 MODELS = ("dense", "sparse_fixed", "sparse_free", "sparse_adaptive")
@@ -202,6 +203,7 @@ TASK = Task(
     published=PUBLISHED,
     deviations=DEVIATIONS,
     labels=LABELS,
+    display=Display(families={"sparse": ("sparse_*",)}, panels=("size",)),
     configurations=configurations,
     data=data,
     build=build,

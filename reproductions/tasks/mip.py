@@ -9,6 +9,7 @@ norm of the loss's gradient, relative to its squared mean.
 
 import numpy as np
 
+from reproductions.engine.display import Display
 from reproductions.engine.task import Task
 
 MODELS = ("plain", "encoding", "residual", "mip")
@@ -107,6 +108,7 @@ TASK = Task(
     data_sets=DATA,
     presets=PRESETS,
     deviations=DEVIATIONS,
+    display=Display(families={"hypernetwork": ("*",)}),
     data=data,
     build=build,
     evaluate=evaluate,

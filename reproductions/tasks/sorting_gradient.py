@@ -13,6 +13,7 @@ weighs them bucket by bucket, `logistic` draws the likely ones besides, as the t
 
 import numpy as np
 
+from reproductions.engine.display import Display
 from reproductions.engine.task import Task
 
 MODELS = ("published", "buckets", "logistic")
@@ -122,6 +123,9 @@ TASK = Task(
     data_sets=DATA,
     presets=PRESETS,
     labels=LABELS,
+    display=Display(
+        families={"sparse": ("buckets", "logistic")}, across="samples", panels=("size",)
+    ),
     configurations=configurations,
     plot=plot,
     measure=measure,

@@ -9,6 +9,7 @@ Figures of the data `cifar10_jpeg` are of lossy JPEGs and not figures of CIFAR-1
 import numpy as np
 
 from reproductions.engine import training
+from reproductions.engine.display import Display
 from reproductions.engine.task import Task
 
 MODELS = ("dense", "hyper")
@@ -141,6 +142,7 @@ TASK = Task(
     published=PUBLISHED,
     deviations=DEVIATIONS,
     labels=LABELS,
+    display=Display(families={"static": ("hyper",)}, panels=("network",)),
     configurations=configurations,
     data=data,
     build=build,

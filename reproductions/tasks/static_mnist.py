@@ -11,6 +11,7 @@ parameters as `hyper`, within 1 %: both make neighboring channels alike.
 import numpy as np
 
 from reproductions.engine import training
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = (
@@ -152,6 +153,15 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="dense",
+            ours="hyper",
+            what="MNIST, second kernel from four numbers: accuracy",
+        ),
+        families={"static": ("hyper*",)},
+    ),
     data=data,
     build=build,
     generated=generated,

@@ -13,7 +13,7 @@ import pytest
 from toy import read, run_toy, toy_task
 
 from reproductions import __main__ as command_line
-from reproductions.engine import harness, records, report, training
+from reproductions.engine import harness, pages, report, summary, training
 from reproductions.engine.records import KEYS, RecordError
 from reproductions.engine.task import Task
 from reproductions.tasks import attention
@@ -53,10 +53,10 @@ def test_smoke_records_every_model_with_the_fixed_keys(smoke):
         assert record["command"].startswith("python -m reproductions run attention --models")
         assert str(smoke) not in path.read_text()
     assert all(path.stat().st_size < 200_000 for path in folder.glob("*.png"))
-    assert (
-        "### `python -m reproductions run attention --preset smoke`"
-        in (smoke / "RESULTS.md").read_text()
-    )
+    assert sorted(path.name for path in smoke.iterdir()) == ["attention"]  # its own page alone
+    page = (smoke / "attention/README.md").read_text()
+    assert "`python -m reproductions run attention --preset smoke`" in page
+    assert "![accuracy" in page and (smoke / "attention/chart.svg").exists()
 
 
 def test_smoke_never_writes_into_the_results(monkeypatch, tmp_path):
@@ -172,7 +172,7 @@ def test_failed_run_is_recorded_and_fails_the_command(tmp_path, monkeypatch):
     assert frames[0].startswith("  reproductions/engine/harness.py:")
     assert frames[-1].startswith("  tests/reproductions/test_command_line.py:")
     assert frames[-1].endswith('in broken: raise ValueError("no such [thing]")')
-    assert "1 failed" in (tmp_path / "RESULTS.md").read_text()
+    assert "1 failed" in (tmp_path / "attention/README.md").read_text()
 
 
 def test_some_models_may_have_more_seeds(tmp_path):
@@ -190,8 +190,8 @@ def test_other_data_gives_more_test_metrics(tmp_path):
     task.transfer = lambda network, model, data, config: {"there": {"wide": 0.5}.get(model)}
     run_toy(task, tmp_path, models=task.models, seeds=1, epochs=1)
     assert set(read(tmp_path)["metrics"]["test"]) == {"mse", "there"}
-    heads, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
-    cells = {row[0].split()[0]: row[heads.index("there")] for row in rows if row[-2]}
+    found = summary.rows(task, "quick", pages.load(task, "quick", tmp_path))
+    cells = {row.model: pages.cell(task, row, "there") for row in found if row.finished}
     assert cells == {"small": "–", "wide": "0.5 (1)"}
 
 
@@ -199,8 +199,8 @@ def test_a_row_names_what_its_run_has_otherwise_and_lacks(tmp_path):
     task = toy_task()
     run_toy(task, tmp_path, seeds=1, epochs=1)
     task.presets["quick"]["added"] = 3
-    _, rows = report.table(task, "quick", report.load(task, "quick", tmp_path))
-    assert rows[0][0] == "small" and rows[-1][0] == "small epochs=1 no added"
+    found = summary.rows(task, "quick", pages.load(task, "quick", tmp_path))
+    assert [row.model + row.changes for row in found][::3] == ["small", "small epochs=1 no added"]
 
 
 def test_nan_is_a_failure(tmp_path):
@@ -275,45 +275,7 @@ def test_damaged_files_are_named_and_not_used(tmp_path):
         with pytest.raises(RecordError, match=f"{path.name} is not a valid record"):
             run_toy(task, tmp_path)
         with pytest.raises(RecordError, match=path.name):
-            report.markdown([task], tmp_path)
-
-
-def toy_record(task, seed, mse, model="small", preset="quick", **changes):
-    (config,) = task.settings(model, preset, "sums")
-    record = dict.fromkeys(KEYS) | dict(task="toy", model=model, preset=preset, data="sums")
-    record |= dict(seed=seed, config=config, device="a chip", versions={"keras": "3"}, seconds=4)
-    metrics = {"valid": {"mse": mse, "epoch": 1, "curve": [mse]}, "test": {"mse": mse}}
-    record |= dict(metrics=metrics, parameters={"trainable": 1234, "generated": 0})
-    return record | {"status": "finished"} | changes
-
-
-def test_report_sums_up_records(tmp_path):
-    task = toy_task()
-    found = [toy_record(task, 0, 1.0), toy_record(task, 1, 2.0)]
-    found.append(toy_record(task, 2, 0.0, status="failed", error="x", metrics=None))
-    found.append(toy_record(task, 0, 9.0, config=found[0]["config"] | {"epochs": 1}))
-    heads, rows = report.table(task, "quick", found)
-    assert heads == ["model", "units", "data", "parameters", "mse", "seconds", "published"]
-    assert rows == [
-        ["small", "3", "sums", "1,234", "1.5 ± 0.7071 (2), 1 failed", "4", ""],
-        ["wide", "3", "sums", "", "not run", "", ""],
-        ["other", "", "sums", "", "not run", "", "mse 0.25 (B)"],
-        ["small epochs=1", "3", "sums", "1,234", "9 (1)", "4", ""],
-    ]
-    for one in found[:2]:
-        records.write(tmp_path / "toy" / "quick" / records.file_name(task, one), one)
-    report.show(task, "quick", tmp_path)
-    text = report.markdown([task], tmp_path)
-    assert "| small | 3 | sums | 1,234 | 1.5 ± 0.7071 (2) | 4 |  |" in text
-    assert "mse 0.5 (A book) [1]" in text and "[1] Another norm." in text
-    assert "![](toy/quick/curves.png)" in text and "Run on a chip; keras 3." in text
-    assert report.write([task], tmp_path).read_text() == text
-
-
-def test_committed_results_are_what_the_records_give():
-    tasks = [command_line.load(name) for name in command_line.tasks()]
-    written = (command_line.RESULTS / "RESULTS.md").read_text()
-    assert written == report.markdown(tasks, command_line.RESULTS)
+            pages.page(task, tmp_path)
 
 
 @pytest.mark.parametrize("name", command_line.tasks())

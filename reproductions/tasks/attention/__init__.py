@@ -32,6 +32,7 @@ with places drawn twice as widely 71 %, with four draws for each image, in twice
 import numpy as np
 
 from reproductions.engine import training
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = (
@@ -302,6 +303,15 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="spatial_transformer_place",
+            ours="glimpse_1x32",
+            what="cluttered MNIST, 100×100: accuracy",
+        ),
+        families={"sparse": ("glimpse_*", "affine_*", "mlp_*", "lstm_*")},
+    ),
     configurations=configurations,
     data=data,
     build=build,

@@ -18,6 +18,7 @@ that sit on pixels of at least 0.5, `ink` the share of such pixels.
 
 import numpy as np
 
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = ("dense", "sparse", "dense_vae", "sparse_vae", "sparse_free", "dense_few")
@@ -224,6 +225,17 @@ TASK = Task(
     metrics=METRICS,
     data_sets=DATA,
     presets=PRESETS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="dense",
+            ours="sparse",
+            what="MNIST through 16 numbers: cross-entropy in nats (lower is better)",
+        ),
+        families={"sparse": ("sparse*",)},
+        compared=(("dense", "sparse"), ("*_vae",), ("sparse_free", "dense_few")),
+        only={"nats_64": ("*_vae",), "tuples_on_ink": ("sparse*",)},
+    ),
     configurations=configurations,
     data=data,
     build=build,

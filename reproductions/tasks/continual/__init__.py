@@ -12,6 +12,7 @@ regularizer's weight: the paper's, and that of the authors' later code.
 import numpy as np
 
 from reproductions.data.images import digits, mnist
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 from reproductions.tasks.continual import learners
 from reproductions.tasks.continual.learners import CLASSES, TASKS
@@ -161,6 +162,16 @@ TASK = Task(
     published=PUBLISHED,
     deviations=DEVIATIONS,
     labels=LABELS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="ewc",
+            ours="hypernetwork",
+            what="Split-MNIST, task known: mean accuracy after the last task",
+            labels={"beta": 0.01},
+        ),
+        families={"hypernetwork": ("hypernetwork",), "bound": ("joint",)},
+    ),
     configurations=configurations,
     data=data,
     plot=plot,

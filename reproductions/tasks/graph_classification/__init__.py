@@ -27,6 +27,7 @@ from the sums over the nodes after each layer.
 import numpy as np
 
 from reproductions.data import graph_sets
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = ("mlp", "wl", "gcn", "gin", "sparse_adaptive", "sparse_transform")
@@ -224,6 +225,16 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="wl",
+            ours="sparse_adaptive",
+            what="PROTEINS: accuracy over ten folds",
+            data="proteins",
+        ),
+        families={"sparse": ("sparse_*",)},
+    ),
     configurations=configurations,
     data=data,
     build=build,

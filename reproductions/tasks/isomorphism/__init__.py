@@ -25,6 +25,7 @@ from functools import cached_property
 
 import numpy as np
 
+from reproductions.engine.display import Display
 from reproductions.engine.task import Task
 
 MODELS = ("degrees", "dense", "wl", "gcn", "gin", "sparse_adaptive")
@@ -234,6 +235,7 @@ TASK = Task(
     metrics=METRICS,
     data_sets=DATA,
     presets=PRESETS,
+    display=Display(families={"sparse": ("sparse_*",)}),
     data=data,
     build=build,
     transfer=transfer,

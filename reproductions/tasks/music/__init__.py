@@ -31,6 +31,7 @@ Nobody has listened to them: `detectable` stands where the draft has human judgm
 
 import numpy as np
 
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = (*("real", "ngram", "lstm", "hyper_lstm", "dense_vae", "dense_vae_large", "sparse_vae"),)
@@ -186,6 +187,18 @@ TASK = Task(
     metrics=METRICS,
     data_sets=DATA,
     presets=PRESETS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="lstm",
+            ours="sparse_vae",
+            what="tunes of Nottingham: nats a note (lower is better)",
+            data="nottingham",
+        ),
+        families={"sparse": ("sparse_vae",), "dynamic": ("hyper_lstm",), "bound": ("real",)},
+        only={"latent": ("*_vae*",), "rounded_*": ("sparse_vae",)},
+        no_parameters=("real", "ngram"),
+    ),
     configurations=configurations,
     data=data,
     build=build,

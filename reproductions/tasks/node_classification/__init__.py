@@ -13,6 +13,7 @@ In training a chosen neighbor is a weighted mean, and at inference the one that 
 """
 
 from reproductions.data import citation_graphs
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = ("mlp", "gcn", "gin", "sparse_adaptive", "sparse_transform")
@@ -94,6 +95,18 @@ TASK = Task(
     published=PUBLISHED,
     deviations=DEVIATIONS,
     labels=LABELS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="gcn",
+            ours="sparse_adaptive",
+            what="Cora, public split: accuracy",
+            data="cora",
+            labels={"hidden": 16},
+        ),
+        families={"sparse": ("sparse_*",)},
+        panels=("hidden",),
+    ),
     configurations=configurations,
     data=data,
     build=build,

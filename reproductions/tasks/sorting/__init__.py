@@ -39,6 +39,7 @@ from functools import cached_property
 import numpy as np
 
 from reproductions.data.image_batches import shifted, skewed
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 SIZES = (3, 4, 5, 7, 8, 9, 15, 16, 32, 64)  # of test sets
@@ -309,6 +310,17 @@ TASK = Task(
     published=PUBLISHED,
     deviations=DEVIATIONS,
     labels=LABELS,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="neural_sort",
+            ours="quicksort_cauchy",
+            what="sets of 15 four-digit MNIST numbers: sorted whole",
+            labels={"size": 15, "digits": 4, "epochs": 25},
+        ),
+        families={"sparse": ("quicksort*",)},
+        panels=("size", "digits", "epochs"),
+    ),
     configurations=configurations,
     data=data,
     build=build,

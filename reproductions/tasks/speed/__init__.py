@@ -35,6 +35,7 @@ import multiprocessing
 import statistics
 import time
 
+from reproductions.engine.display import Display
 from reproductions.engine.task import Task
 from reproductions.tasks.speed import graph_steps, recurrent_steps, steps
 
@@ -218,6 +219,16 @@ TASK = Task(
     published=PUBLISHED,
     deviations=DEVIATIONS,
     labels=LABELS,
+    display=Display(
+        families={
+            "sparse": ("contract*", "identity_*", "glimpse*", "quicksort", "growth", "graph_*"),
+            "static": ("wide_resnet",),
+            "dynamic": ("hyper_*",),
+            "hypernetwork": ("per_sample_*",),
+        },
+        compared=(),
+        reference=1.0,
+    ),
     configurations=configurations,
     plot=plot,
     measure=measure,

@@ -17,6 +17,7 @@ beside its record, which draws them while four bars show how its weights change 
 
 import numpy as np
 
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = ("lstm", "layer_norm_lstm", "hyper_lstm", "layer_norm_hyper_lstm")
@@ -129,6 +130,15 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    display=Display(
+        headline=Headline(
+            preset="quick",
+            baseline="layer_norm_lstm",
+            ours="hyper_lstm",
+            what="outlined words, pen strokes: nats a drawing (lower is better)",
+        ),
+        families={"dynamic": ("*hyper_lstm",)},
+    ),
     configurations=configurations,
     data=data,
     build=build,

@@ -19,6 +19,7 @@ In the curves, time is the processor's, of one core, evaluation and compilation 
 """
 
 from reproductions.engine import training
+from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = (
@@ -176,6 +177,16 @@ TASK = Task(
     published=PUBLISHED,
     deviations=DEVIATIONS,
     timed=True,
+    display=Display(
+        headline=Headline(
+            preset="full",
+            baseline="layer_norm_lstm",
+            ours="layer_norm_hyper_lstm",
+            what="Penn Treebank: bits a character (lower is better)",
+        ),
+        families={"dynamic": ("hyper_*", "layer_norm_hyper_*")},
+        compared=(("*lstm", "hyper_rnn"), ("*_1000",)),
+    ),
     configurations=configurations,
     data=data,
     build=build,

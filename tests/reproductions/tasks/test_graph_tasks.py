@@ -244,10 +244,11 @@ def test_a_run_on_graphs_leaves_records_and_a_picture(tmp_path):
 
 
 def test_published_figures_stand_beside_their_data_set():
-    from reproductions.engine import report
+    from reproductions.engine import pages, summary
 
+    task = graph_classification.TASK
     found = [
-        report.published(graph_classification, "full", "gin", {"data": name})
+        pages.figures(task, "full", summary.Row("gin", {}, name, "", []))
         for name in ("mutag", "proteins", "csl")
     ]
     assert [text.partition(" (")[0] for text in found] == ["peak 0.894", "peak 0.762", ""]

@@ -1,0 +1,57 @@
+"""How a task's results are shown: what its page, its chart and the README read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Patterns = tuple[str, ...]  # of names, with * and ? as in file names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The comparison that sums a task up: the best dense baseline beside ours.
+
+    Args:
+        preset: Preset that the page shows first.
+        baseline: Name of the strongest dense or published baseline.
+        ours: Name of the model of this library.
+        what: Words for the README's table that say what is measured.
+        metric: Test metric (default: the task's first one).
+        data: Data set (default: the preset's).
+        labels: Values of labels, where several rows have the same model.
+    """
+
+    preset: str
+    baseline: str
+    ours: str
+    what: str
+    metric: str | None = None
+    data: str | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Display:
+    """What is particular to a task's tables and chart.
+
+    Args:
+        headline: Row of the README's table, if the task has one there.
+        families: Family and the models in it: "static", "dynamic", "sparse", "hypernetwork", or
+            "bound" for limits that are no contenders. All other models are baselines.
+        compared: Groups of models that do the same job, so that one can be the best of them
+            (default: all models are one group).
+        only: Metrics and the only models that can have them.
+        no_parameters: Models that learn nothing, though their network has a placeholder weight.
+        across: Label along the chart's horizontal axis (default: the chart has a line a row).
+        panels: Labels that divide the chart into panels.
+        reference: Value of the first metric that the chart marks by a line.
+    """
+
+    headline: Headline | None = None
+    families: Mapping[str, Patterns] = field(default_factory=dict)
+    compared: tuple[Patterns, ...] = (("*",),)
+    only: Mapping[str, Patterns] = field(default_factory=dict)
+    no_parameters: Patterns = ()
+    across: str | None = None
+    panels: Patterns = ()
+    reference: float | None = None
