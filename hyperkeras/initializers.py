@@ -1,76 +1,93 @@
-"""How generated weights start."""
+"""Initializers of generated weights and of what generates them."""
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Config, Seed, Shape, Tensor
+from hyperkeras.ops.argument_validation import invalid_value
 from hyperkeras.ops.generated.hyperfan import hyperfan_in, hyperfan_out
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class LogitUniform(keras.initializers.RandomUniform):
-    r"""Raw means that `scale_means` spreads evenly over the tensor.
+    r"""Initializer of raw means, which `scale_means` spreads evenly over the tensor.
 
     .. math:: \hat\mu = \log\frac{u}{1 - u}, \qquad u \sim U(\delta, 1 - \delta)
 
-    so that sigmoid(μ̂) is uniform. A normal start, by contrast, crowds the tuples in the middle
-    of the tensor, from where the far corners give them no gradient.
+    so that sigmoid(μ̂) is uniform. A normal start would put most tuples in the middle of the
+    tensor, where they get no gradient from the far corners.
 
     Args:
-        margin: Float δ in (0, 0.5): how far sigmoid(μ̂) stays from 0 and 1, where its gradient
-            vanishes.
-        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+        margin: Float δ in (0, 0.5), the distance of sigmoid(μ̂) from 0 and 1, where its gradient
+            vanishes (default 0.01).
+        seed: Integer or `keras.random.SeedGenerator` (default: None, a random one).
+
+    Example:
+
+    ```python
+    means = hyperkeras.initializers.LogitUniform(seed=0)((32, 2))
+    means.shape  # (32, 2)
+    source = hyperkeras.layers.FreeSource(
+        32, means_initializer=hyperkeras.initializers.LogitUniform(margin=0.1)
+    )
+    ```
     """
 
-    def __init__(self, margin=0.01, seed=None):
+    def __init__(self, margin: float = 0.01, seed: Seed = None) -> None:
         if not 0 < margin < 0.5:
-            raise ValueError(
-                "Received an invalid value for `margin`, expected a number between 0 and 0.5. "
-                f"Received: margin={margin}"
-            )
+            raise invalid_value("margin", "a number between 0 and 0.5", margin)
         super().__init__(minval=margin, maxval=1 - margin, seed=seed)
         self.margin = margin
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
         u = super().__call__(shape, dtype)
         return ops.log(u) - ops.log1p(-u)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"margin": self.margin, "seed": super().get_config()["seed"]}
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class OrthogonalMap(keras.initializers.Initializer):
-    r"""A linear map from the first axis to all others that keeps the mean square.
+    r"""Initializer of linear maps, from the first axis to all others, that keep the mean square.
 
     .. math:: \frac1m \lVert z W \rVert^2 = \frac{g^2}{n} \lVert z \rVert^2
 
-    for W of shape `[n, ...]` with m numbers a row: orthogonal rows, so that it holds for every z,
-    where n ≤ m; orthogonal columns, so that it holds on average, where n > m.
+    for W of shape `[n, ...]` with m numbers a row. If n ≤ m, the rows are orthogonal and this holds
+    for every z. If n > m, the columns are orthogonal and it holds on average.
 
     Args:
-        gain: Float g.
-        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+        gain: Float g, the factor on the root mean square (default 1).
+        seed: Integer or `keras.random.SeedGenerator` (default: None, a random one).
+
+    Example:
+
+    ```python
+    hyperkeras.initializers.OrthogonalMap(gain=2.0, seed=0)((8, 3, 3, 16)).shape  # (8, 3, 3, 16)
+    ```
     """
 
-    def __init__(self, gain=1.0, seed=None):
+    def __init__(self, gain: float = 1.0, seed: Seed = None) -> None:
         self.gain = gain
         self.seed = seed
         self.orthogonal = keras.initializers.Orthogonal(seed=seed)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
         n, m = shape[0], math.prod(shape[1:])
         gain = self.gain * max(1.0, m / n) ** 0.5
         return gain * ops.reshape(_draw(self.orthogonal, (n, m), dtype), shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"gain": self.gain, "seed": keras.saving.serialize_keras_object(self.seed)}
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class TileEmbedding(keras.initializers.Initializer):
-    r"""Embeddings in random directions, of a norm that keeps the variance of activations.
+    r"""Initializer of embeddings: random directions, and a norm that keeps activations' variance.
 
     .. math:: \frac1{N_z} \lVert z \rVert^2 = \frac{s}{\text{tiles}_{\mathrm{in}}}
 
@@ -78,55 +95,68 @@ class TileEmbedding(keras.initializers.Initializer):
     kernel have the variance s / fan_in.
 
     Args:
-        scale: Float s: 2 before a ReLU (He et al. 2015), 1 where nothing is cut off.
-        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+        scale: Float s: 2 (the default) before a ReLU (He et al. 2015), 1 before an activation
+            that cuts nothing off.
+        seed: Integer or `keras.random.SeedGenerator` (default: None, a random one).
+
+    Example:
+
+    ```python
+    generator = hyperkeras.layers.KernelGenerator((1, 1, 32, 32), embedding_dim=8)
+    linear = hyperkeras.layers.HyperDense(
+        64, generator, embedding_initializer=hyperkeras.initializers.TileEmbedding(scale=1.0)
+    )
+    ```
     """
 
-    def __init__(self, scale=2.0, seed=None):
+    def __init__(self, scale: float = 2.0, seed: Seed = None) -> None:
         self.scale = scale
         self.seed = seed
         self.normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
         z = self.normal(shape, dtype)  # [tiles_in, tiles_out, N_z]
         mean_square = ops.mean(ops.square(z), axis=-1, keepdims=True)
         return z * ops.sqrt(self.scale / (shape[0] * mean_square))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"scale": self.scale, "seed": keras.saving.serialize_keras_object(self.seed)}
 
 
-def block_by_block(initializer, count):
+def block_by_block(initializer: Callable[..., Any], count: int) -> Callable[..., Any]:
     """An initializer that draws `count` blocks of columns apart, each by `initializer`."""
 
-    def initialize(shape, dtype=None):
+    def initialize(shape: Shape, dtype: Any = None) -> Tensor:
         block = (*shape[:-1], shape[-1] // count)
         return ops.concatenate(list(_draws(initializer, count, block, dtype)), axis=-1)
 
     return initialize
 
 
-def sum_of_slices(initializer):
+def sum_of_slices(initializer: Callable[..., Any]) -> Callable[..., Any]:
     """An initializer of `[..., e]` whose sum over e varies as one draw of `initializer` does."""
 
-    def initialize(shape, dtype=None):
+    def initialize(shape: Shape, dtype: Any = None) -> Tensor:
         slices = list(_draws(initializer, shape[-1], shape[:-1], dtype))
         return ops.stack(slices, axis=-1) / shape[-1] ** 0.5
 
     return initialize
 
 
-def _draws(initializer, count, shape, dtype):
+def _draws(
+    initializer: Callable[..., Any], count: int, shape: Shape, dtype: Any
+) -> Iterator[Tensor]:
     """With an integer seed a Keras initializer repeats itself: each draw gets one of its own."""
     seed = getattr(initializer, "seed", None)
+    draw: Any = initializer
     for k in range(count):
         if k and isinstance(seed, int):
-            config = {**initializer.get_config(), "seed": seed + k}
-            initializer = type(initializer).from_config(config)
-        yield _draw(initializer, shape, dtype)
+            config = {**draw.get_config(), "seed": seed + k}
+            draw = type(draw).from_config(config)
+        yield _draw(draw, shape, dtype)
 
 
-def _draw(initializer, shape, dtype):
+def _draw(initializer: Callable[..., Any], shape: Shape, dtype: Any) -> Tensor:
     """In full precision, then cast: TensorFlow has no orthogonal bfloat16 matrices."""
     dtype = keras.backend.standardize_dtype(dtype)
     if dtype in ("float16", "bfloat16"):
@@ -135,29 +165,33 @@ def _draw(initializer, shape, dtype):
 
 
 class Hyperfan(keras.initializers.Initializer):
-    """Base of `HyperfanIn` and `HyperfanOut`: normal numbers of the variance a formula gives.
+    """Base class of `HyperfanIn` and `HyperfanOut`: normal numbers of the variance a formula gives.
 
     The shape that is asked for is that of a head's kernel for one weight of the target: the
     features first, then the weight's own dims. A weight of rank 1 counts as a bias.
 
     Args:
-        feature_variance: Float Var(e), the mean square of the head's inputs.
-        relu: Boolean, whether the target's activations are ReLUs.
-        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+        feature_variance: Float Var(e), the mean square of the head's inputs (default 1).
+        relu: Boolean, whether the target's activations are ReLUs (default `True`).
+        seed: Integer or `keras.random.SeedGenerator` (default: None, a random one).
     """
 
-    def __init__(self, feature_variance=1.0, relu=True, seed=None):
+    def __init__(self, feature_variance: float = 1.0, relu: bool = True, seed: Seed = None) -> None:
         if not feature_variance > 0:
-            raise ValueError(
-                "Received an invalid value for `feature_variance`, expected a number above 0. "
-                f"Received: feature_variance={feature_variance}"
-            )
+            raise invalid_value("feature_variance", "a number above 0", feature_variance)
         self.feature_variance = feature_variance
         self.relu = relu
         self.seed = seed
         self.normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
 
-    def __call__(self, shape, dtype=None, fans=None, bias=None, biases=True):
+    def __call__(
+        self,
+        shape: Shape,
+        dtype: Any = None,
+        fans: tuple[int, int] | None = None,
+        bias: bool | None = None,
+        biases: bool = True,
+    ) -> Tensor:
         """The head's kernel `shape`, `[features, *dims of the target's weight]`.
 
         `fans`, `bias` and `biases` say what the shape can't: (fan in, fan out) of the layer,
@@ -167,11 +201,13 @@ class Hyperfan(keras.initializers.Initializer):
         bias = len(shape) < 3 if bias is None else bias
         return self.normal(shape, dtype) * float(variances[bias]) ** 0.5
 
-    def variances(self, num_features, fans, biases):
+    def variances(
+        self, num_features: int, fans: tuple[int, int], biases: bool
+    ) -> tuple[float, float]:
         """Var(H) of kernels and Var(G) of biases."""
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "feature_variance": self.feature_variance,
             "relu": self.relu,
@@ -181,7 +217,7 @@ class Hyperfan(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class HyperfanIn(Hyperfan):
-    r"""A head whose kernels keep the variance of the target's activations (Chang et al. 2020).
+    r"""Initializer of a head that keeps the variance of activations (Chang et al. 2020).
 
     .. math:: \mathrm{Var}(H) = \frac{2^{\mathrm{relu}}}{2^{\mathrm{biases}}\, d_j\, d_k\,
         \mathrm{Var}(e)}
@@ -190,52 +226,76 @@ class HyperfanIn(Hyperfan):
     whatever the target's fan-in d_j, and activations grow by that factor in each layer.
 
     Args:
-        feature_variance: Float Var(e), the mean square of the head's inputs.
-        relu: Boolean, whether the target's activations are ReLUs.
-        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+        feature_variance: Float Var(e), the mean square of the head's inputs (default 1).
+        relu: Boolean, whether the target's activations are ReLUs (default `True`).
+        seed: Integer or `keras.random.SeedGenerator` (default: None, a random one).
+
+    Example:
+
+    ```python
+    head = hyperkeras.initializers.HyperfanIn(seed=0)
+    head((16, 32, 64)).shape  # (16, 32, 64): 16 features, a kernel of 32 inputs and 64 outputs
+    ```
 
     References:
         - [Chang et al., 2020](https://arxiv.org/abs/2312.08399)
     """
 
-    def variances(self, num_features, fans, biases):
+    def variances(
+        self, num_features: int, fans: tuple[int, int], biases: bool
+    ) -> tuple[float, float]:
         return hyperfan_in(fans[0], num_features, self.feature_variance, self.relu, biases)
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class HyperfanOut(Hyperfan):
-    r"""A head whose kernels keep the variance of the target's gradients (Chang et al. 2020).
+    r"""Initializer of a head that keeps the variance of gradients (Chang et al. 2020).
 
     .. math:: \mathrm{Var}(H) = \frac{2^{\mathrm{relu}}}{d_i\, d_k\, \mathrm{Var}(e)}
 
     See `hyperkeras.ops.hyperfan_out`.
 
     Args:
-        feature_variance: Float Var(e), the mean square of the head's inputs.
-        relu: Boolean, whether the target's activations are ReLUs.
-        seed: Integer or `keras.random.SeedGenerator`, or None for a random one.
+        feature_variance: Float Var(e), the mean square of the head's inputs (default 1).
+        relu: Boolean, whether the target's activations are ReLUs (default `True`).
+        seed: Integer or `keras.random.SeedGenerator` (default: None, a random one).
+
+    Example:
+
+    ```python
+    head = hyperkeras.initializers.HyperfanOut(seed=0)
+    head((16, 32, 64)).shape  # (16, 32, 64): 16 features, a kernel of 32 inputs and 64 outputs
+    ```
 
     References:
         - [Chang et al., 2020](https://arxiv.org/abs/2312.08399)
     """
 
-    def variances(self, num_features, fans, biases):
+    def variances(
+        self, num_features: int, fans: tuple[int, int], biases: bool
+    ) -> tuple[float, float]:
         return hyperfan_out(*fans, num_features, self.feature_variance, self.relu)
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class BiasHyperInit(keras.initializers.Zeros):
-    """A head that starts with the target's own start for all conditions (Beck et al. 2023).
+    """Initializer of a head that generates the target's initial weights (Beck et al. 2023).
 
-    The head's kernel is zero and its bias, which `Hypernetwork` sets, the target's initial
-    weights; conditions make a difference once the kernel has left zero.
+    The head's kernel starts at zero, and `Hypernetwork` sets its bias to the target's initial
+    weights. Conditions make a difference as soon as training moves the kernel away from zero.
+
+    Example:
+
+    ```python
+    hyperkeras.initializers.BiasHyperInit()((16, 64)).shape  # (16, 64), of zeros
+    ```
 
     References:
         - [Beck et al., 2023](https://arxiv.org/abs/2210.11348)
     """
 
 
-def _fans(shape):
+def _fans(shape: Shape) -> tuple[int, int]:
     """(fan in, fan out) of a kernel `[*window, inputs, outputs]`, or of a bias."""
     window, ends = math.prod(shape[:-2]), shape[-2:]
     return window * ends[0], window * ends[-1]

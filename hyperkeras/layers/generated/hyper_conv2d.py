@@ -147,7 +147,7 @@ class HyperConv2D(GeneratedLayer):
 
     def call(self, inputs: Tensor) -> Tensor:
         outputs = ops.conv(
-            inputs,
+            ops.cast(inputs, self.compute_dtype),  # integers, which Keras leaves as they are
             self.compute_kernel(),
             strides=self.strides,
             padding=self.padding,

@@ -1,9 +1,13 @@
-"""Kernels as functions of their weights' places."""
+"""The generator that computes each weight from its place."""
+
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
+from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
 from hyperkeras.layers.generators.base_generator import Generator
 from hyperkeras.ops.argument_validation import check_int
 from hyperkeras.ops.generated.kernels import coordinate_kernel
@@ -16,15 +20,15 @@ class CoordinateGenerator(Generator):
     .. math:: K[c] = \frac{1}{\sqrt{f^2 N_{\mathrm{in}}}} \left(w_3^\top \tanh\left(
         W_2 \tanh\left(W_c\, c + W_z\, z + b_1\right) + b_2\right) + b_3\right)
 
-    with c ∈ [−1, 1]⁴ the place of a weight: row, column, input channel, output channel. A kernel
-    so made is smooth in all four, but neighboring channels have nothing to do with each other:
-    the trouble with it, for which `KernelGenerator` has a matrix for each channel. Its variance
-    at the start does not follow the embedding's norm.
+    where c ∈ [−1, 1]⁴ is the place of a weight: row, column, input channel, output channel. Such
+    a kernel is smooth in all four. Neighboring channels are unrelated, however, so that smoothness
+    over them is a limit; `KernelGenerator` has a matrix for each channel instead. The kernel's
+    variance at the start does not depend on the embedding's norm.
 
     Args:
         kernel_shape: Four positive integers (f, f, N_in, N_out), the shape of a tile.
-        embedding_dim: Integer N_z.
-        hidden_dim: Integer h, the width of both hidden layers.
+        embedding_dim: Integer N_z, the size of an embedding.
+        hidden_dim: Integer h, the width of both hidden layers (default 32).
 
     Input shape:
         `[..., N_z]`.
@@ -46,13 +50,19 @@ class CoordinateGenerator(Generator):
         - [Ha, Dai & Le, 2016](https://arxiv.org/abs/1609.09106), appendix
     """
 
-    def __init__(self, kernel_shape, embedding_dim, hidden_dim=32, **kwargs):
+    def __init__(
+        self,
+        kernel_shape: Sequence[int],
+        embedding_dim: int,
+        hidden_dim: int = 32,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(kernel_shape, embedding_dim, **kwargs)
         self.hidden_dim = check_int("hidden_dim", hidden_dim, 1)
         lines = [np.linspace(-1, 1, s) if s > 1 else np.zeros(1) for s in self.kernel_shape]
         self.coordinates = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         h = self.hidden_dim
         # Wide enough for the first layer to bend. The output is small: neighboring weights are
@@ -65,11 +75,11 @@ class CoordinateGenerator(Generator):
         self._add("output_kernel", (h,), 0.2 * h**-0.5)
         self._add("output_bias", (), 0.0)
 
-    def _add(self, name, shape, stddev):
+    def _add(self, name: str, shape: Shape, stddev: float) -> None:
         initializer = keras.initializers.RandomNormal(stddev=stddev) if stddev else "zeros"
         setattr(self, name, self.add_weight(name=name, shape=shape, initializer=initializer))
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         weights = (
             *(self.coordinate_kernel, self.embedding_kernel, self.input_bias),
             *(self.hidden_kernel, self.hidden_bias, self.output_kernel, self.output_bias),
@@ -81,5 +91,5 @@ class CoordinateGenerator(Generator):
             inputs, places, *(ops.convert_to_tensor(w) for w in weights)
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "hidden_dim": self.hidden_dim}

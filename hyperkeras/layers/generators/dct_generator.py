@@ -1,10 +1,14 @@
-"""Kernels from their lowest frequencies."""
+"""The generator that takes embeddings for cosine coefficients."""
 
 import math
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 
+from hyperkeras.annotations import LayerArguments, Tensor
 from hyperkeras.layers.generators.base_generator import Generator
+from hyperkeras.ops.argument_validation import invalid_value
 from hyperkeras.ops.generated.kernels import dct_kernel
 
 
@@ -14,10 +18,10 @@ class DCTGenerator(Generator):
 
     .. math:: K = \sqrt{N_{\mathrm{out}} / N_z}\, \sum_m z_m \varphi_m
 
-    with φ the orthonormal cosine basis over all four dims of the kernel, lowest frequencies
-    first; the factor gives a tile the variance ‖z‖² / (N_z f² N_in), as `KernelGenerator` does.
-    With N_z = f² N_in N_out any kernel can be had; with fewer, kernels that are smooth over the
-    channels, too, whose order means nothing.
+    where φ is the orthonormal cosine basis over all four dims of the kernel, lowest frequencies
+    first. The factor gives a tile the variance ‖z‖² / (N_z f² N_in), as `KernelGenerator` does.
+    With N_z = f² N_in N_out every kernel is possible. With fewer coefficients, kernels are smooth,
+    also over the channels, although the order of channels means nothing.
 
     Args:
         kernel_shape: Four positive integers (f, f, N_in, N_out), the shape of a tile.
@@ -43,15 +47,15 @@ class DCTGenerator(Generator):
         - [Ha, Dai & Le, 2016](https://arxiv.org/abs/1609.09106), appendix
     """
 
-    def __init__(self, kernel_shape, embedding_dim, **kwargs):
+    def __init__(
+        self, kernel_shape: Sequence[int], embedding_dim: int, **kwargs: Unpack[LayerArguments]
+    ) -> None:
         super().__init__(kernel_shape, embedding_dim, **kwargs)
         if self.embedding_dim > math.prod(self.kernel_shape):
-            raise ValueError(
-                "Received an invalid value for `embedding_dim`, expected at most the "
-                f"{math.prod(self.kernel_shape)} weights of a kernel of shape "
-                f"{self.kernel_shape}. Received: embedding_dim={embedding_dim}"
-            )
+            weights = math.prod(self.kernel_shape)
+            expected = f"at most the {weights} weights of a kernel of shape {self.kernel_shape}"
+            raise invalid_value("embedding_dim", expected, embedding_dim)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         gain = (self.kernel_shape[-1] / self.embedding_dim) ** 0.5
         return gain * dct_kernel(inputs, self.kernel_shape)

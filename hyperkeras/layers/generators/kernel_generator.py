@@ -1,8 +1,12 @@
 """The two-layer linear generator of kernels."""
 
+from collections.abc import Sequence
+from typing import Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
 from hyperkeras.initializers import OrthogonalMap
 from hyperkeras.layers.generators.base_generator import Generator
 from hyperkeras.ops.argument_validation import check_int
@@ -23,8 +27,8 @@ class KernelGenerator(Generator):
 
     Args:
         kernel_shape: Four positive integers (f, f, N_in, N_out), the shape of a tile.
-        embedding_dim: Integer N_z.
-        hidden_dim: Integer d; None for N_z.
+        embedding_dim: Integer N_z, the size of an embedding.
+        hidden_dim: Integer d, the size of the hidden vectors a_i (default: N_z).
 
     Input shape:
         `[..., N_z]`.
@@ -55,12 +59,18 @@ class KernelGenerator(Generator):
         - [Ha, Dai & Le, 2016](https://arxiv.org/abs/1609.09106), section 3.1
     """
 
-    def __init__(self, kernel_shape, embedding_dim, hidden_dim=None, **kwargs):
+    def __init__(
+        self,
+        kernel_shape: Sequence[int],
+        embedding_dim: int,
+        hidden_dim: int | None = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(kernel_shape, embedding_dim, **kwargs)
         hidden_dim = self.embedding_dim if hidden_dim is None else hidden_dim
         self.hidden_dim = check_int("hidden_dim", hidden_dim, 1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         height, width, n_in, n_out = self.kernel_shape
         fan_in = height * width * n_in
@@ -81,9 +91,9 @@ class KernelGenerator(Generator):
             name="output_bias", shape=(height, width, n_out), initializer="zeros"
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         weights = (self.input_kernel, self.input_bias, self.output_kernel, self.output_bias)
         return generate_kernel(inputs, *(ops.convert_to_tensor(w) for w in weights))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "hidden_dim": self.hidden_dim}

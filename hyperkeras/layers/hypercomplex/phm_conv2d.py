@@ -120,7 +120,7 @@ class PHMConv2D(PHMLayer):
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: input_shape[axis]})
 
     def call(self, inputs: Tensor) -> Tensor:
-        x = inputs
+        x = ops.cast(inputs, self.compute_dtype)  # integers, which Keras leaves as they are
         if self.data_format == "channels_first":  # which no CPU convolves
             x = ops.transpose(x, (0, 2, 3, 1))
         y = ops.conv(

@@ -1,7 +1,13 @@
 """Variances of a hypernetwork's head (Chang, Flokas & Lipson 2020)."""
 
 
-def hyperfan_in(fan_in, num_features, feature_variance=1.0, relu=True, biases=True):
+def hyperfan_in(
+    fan_in: int,
+    num_features: int,
+    feature_variance: float = 1.0,
+    relu: bool = True,
+    biases: bool = True,
+) -> tuple[float, float]:
     r"""Head variances that keep the target's activations (Chang et al. 2020, section 4.1).
 
     .. math::
@@ -15,18 +21,30 @@ def hyperfan_in(fan_in, num_features, feature_variance=1.0, relu=True, biases=Tr
     Args:
         fan_in: Integer d_j, inputs of one of the target's units.
         num_features: Integer d_k, the head's inputs.
-        feature_variance: Float Var(e), the features' mean square.
-        relu: Boolean, whether the target's activations are ReLUs.
-        biases: Boolean, whether the layer's biases are generated too.
+        feature_variance: Float Var(e), the mean square of the features (default 1).
+        relu: Boolean, whether the target's activations are ReLUs (default `True`).
+        biases: Boolean, whether the layer's biases are generated, too (default `True`).
 
     Returns:
         Pair of floats Var(H), Var(G).
+
+    Example:
+
+    ```python
+    hyperkeras.ops.hyperfan_in(fan_in=8, num_features=4)  # (0.03125, 0.25)
+    ```
     """
     gain, energy = 2.0**relu, num_features * feature_variance
     return gain / (2.0**biases * fan_in * energy), gain / (2 * energy)
 
 
-def hyperfan_out(fan_in, fan_out, num_features, feature_variance=1.0, relu=True):
+def hyperfan_out(
+    fan_in: int,
+    fan_out: int,
+    num_features: int,
+    feature_variance: float = 1.0,
+    relu: bool = True,
+) -> tuple[float, float]:
     r"""Head variances that keep the target's gradients (Chang et al. 2020, section 4.2).
 
     .. math::
@@ -35,14 +53,20 @@ def hyperfan_out(fan_in, fan_out, num_features, feature_variance=1.0, relu=True)
             {d_k\, \mathrm{Var}(e)}\right)
 
     Args:
-        fan_in: Integer d_j.
+        fan_in: Integer d_j, inputs of one of the target's units.
         fan_out: Integer d_i, the target's units that one of its inputs reaches.
         num_features: Integer d_k, the head's inputs.
-        feature_variance: Float Var(e), the features' mean square.
-        relu: Boolean, whether the target's activations are ReLUs.
+        feature_variance: Float Var(e), the mean square of the features (default 1).
+        relu: Boolean, whether the target's activations are ReLUs (default `True`).
 
     Returns:
         Pair of floats Var(H), Var(G).
+
+    Example:
+
+    ```python
+    hyperkeras.ops.hyperfan_out(fan_in=8, fan_out=16, num_features=4)  # (0.03125, 0.25)
+    ```
     """
     gain, energy = 2.0**relu, num_features * feature_variance
     return gain / (fan_out * energy), max(0.0, gain * (1 - fan_in / fan_out) / energy)

@@ -2,15 +2,18 @@
 
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 
-def kronecker_sum(rules, blocks):
+
+def kronecker_sum(rules: Tensor, blocks: Tensor) -> Tensor:
     r"""A parametrized hypercomplex kernel (Zhang et al. 2021, eq. 3; Grassucci et al. 2022, eq. 5).
 
     .. math:: H = \sum_{i=1}^{n} A_i \otimes S_i, \qquad
         H[\dots, p R + r,\; q T + t] = \sum_i A_i[p, q]\, S_i[\dots, r, t]
 
-    The A are the learned algebra's rules of multiplication, n³ numbers; S holds 1/n of a dense
-    kernel's. Axes of S before its last two, a convolution's window, are carried along.
+    The A are the rules of multiplication of the learned algebra: n³ numbers. S has 1/n as many
+    numbers as a dense kernel. The axes of S between the first and the last two, such as a
+    convolution's window, are kept.
 
     Args:
         rules: Tensor A of shape `[n, P, Q]`.
@@ -18,6 +21,16 @@ def kronecker_sum(rules, blocks):
 
     Returns:
         Kernel H of shape `[..., P R, Q T]`.
+
+    Raises:
+        ValueError: If the shapes don't fit each other.
+
+    Example:
+
+    ```python
+    rules, blocks = np.ones((4, 4, 4)), np.ones((4, 8, 16))
+    hyperkeras.ops.kronecker_sum(rules, blocks).shape  # (32, 64)
+    ```
     """
     rules, blocks = ops.convert_to_tensor(rules), ops.convert_to_tensor(blocks)
     if len(rules.shape) != 3 or len(blocks.shape) < 3 or rules.shape[0] != blocks.shape[0]:
