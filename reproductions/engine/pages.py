@@ -23,7 +23,8 @@ record, "–" that a model cannot have the figure.
 """
 LEGEND = """**beside the best**: "level" differs from the best row of the same data and settings by
 less than twice the standard error of the difference; "too few runs" to tell, where one of them has
-a single run. "not run": there is no record; "–": the model cannot have the figure.
+a single run. **runs**: "1 of 3" has fewer seeds than the three that a row should have. "not run":
+there is no record; "–": the model cannot have the figure.
 """
 
 
@@ -98,8 +99,8 @@ def _value_and_runs(task: Task, row: Row, metric: str) -> tuple[str, str]:
     failed = f"{row.failures} failed" if row.failures else ""
     if values is None:
         return failed or missing(task, row, metric), ""
-    few = "fewer than three" if values.runs < summary.ENOUGH else ""
-    return values.short(), ", ".join(filter(None, [str(values.runs), few, failed]))
+    few = f" of {summary.ENOUGH}" if values.runs < summary.ENOUGH else ""
+    return values.short(), ", ".join(filter(None, [f"{values.runs}{few}", failed]))
 
 
 def full_table(task: Task, preset: str, rows: Sequence[Row]) -> Table:

@@ -52,7 +52,7 @@ def test_rows_sum_up_records_and_never_mix_configurations():
     )
     heads, (first, *_) = pages.headline_table(task, "quick", rows)
     assert heads[-3:] == ["test mse", "runs", "published"]  # nothing to compare with
-    assert first[-3:] == ["1.5 ± 0.71", "2, fewer than three, 1 failed", ""]
+    assert first[-3:] == ["1.5 ± 0.71", "2 of 3, 1 failed", ""]
 
 
 def test_another_backend_has_rows_of_its_own():
@@ -127,7 +127,7 @@ def test_page_has_chart_table_deviations_and_circumstances_in_order(tmp_path):
         "# toy",
         "Toy: a line.",
         "![mse of each run, its mean and standard deviation](chart.svg)",
-        "| small | 9 | sums | 1,234 | 1 | 1, fewer than three | 0.5 (A book) [1] |",
+        "| small | 9 | sums | 1,234 | 1 | 1 of 3 | 0.5 (A book) [1] |",
         "More of it.",
         "<summary>Preset full: all metrics</summary>",
         "<summary>Preset quick: all metrics</summary>",
