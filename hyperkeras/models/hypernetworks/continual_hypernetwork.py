@@ -1,37 +1,52 @@
 """A hypernetwork that learns tasks one after the other without forgetting."""
 
+import warnings
+from typing import Any
+
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
+from hyperkeras.annotations import Config, Seed, Shape
+from hyperkeras.keras_internals import state_variables
+from hyperkeras.models.hypernetworks import conditions as condition_checks
 from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
-from hyperkeras.ops.argument_validation import check_int, check_number
+from hyperkeras.ops.argument_validation import check_int_or_none, check_number, invalid_value
 from hyperkeras.ops.output_regularization import output_regularizer
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class ContinualHypernetwork(Hypernetwork):
-    r"""A hypernetwork conditioned on a task, which keeps the weights of tasks learned before.
+    r"""A hypernetwork that learns tasks one after the other and keeps the weights of earlier ones.
 
     .. math:: L = L_{\mathrm{task}} + \frac{\beta}{T - 1} \sum_{t < T}
         \left\lVert f(e_t; \Theta^*) - f(e_t; \Theta) \right\rVert^2
 
-    f gives all of a task's weights. Call `finish_task()` after each task: it stores the
-    realizations f(e_t; Θ*) of all tasks so far, and from then on they are held in place, by a
-    loss that training adds. Nothing of the tasks' data is kept.
+    f gives all weights of a task. Call `finish_task()` after each task. It stores the generated
+    weights f(e_t; Θ*) of all tasks so far. From then on a loss that is added in training holds
+    them in place. None of the tasks' data is kept.
+
+    **Moving statistics** of the target, as of `BatchNormalization`, are stored for each task when
+    it is finished, and serve that task's evaluation. With `per_sample=True` they are not: the last
+    task's serve all.
+
+    **Trainable weights that are not generated** change with every task, so that earlier tasks lose
+    what they had learned. `finish_task` warns of them: select or freeze them.
 
     Args:
         target: As for `Hypernetwork`.
         body: As for `Hypernetwork`.
-        conditions: Array `[tasks, ...]`, each task's condition in the order in which they are
-            learned: `range(tasks)` for a body that begins with an `Embedding`.
-        beta: Float β.
+        conditions: Array `[tasks, ...]`, the condition of each task in the order in which they are
+            learned: `range(tasks)` for a body that begins with an `Embedding`. A dictionary of
+            such arrays for a body of several inputs.
+        beta: Float β, the factor of the added loss (default 0.01).
         num_sampled: Integer, how many of the stored tasks, drawn at random in each step, the sum
-            is estimated from; None for all.
-        seed: Integer, or None for a random one.
+            is estimated from; None for all (default).
+        seed: Integer, the seed of these draws, or None for a random one (default).
         **kwargs: As for `Hypernetwork`.
 
-    Parameters: as of `Hypernetwork`, and tasks × N numbers that are not trained.
+    Parameters: as of `Hypernetwork`, and tasks × N numbers that are not trained, as well as
+    tasks × (S + 1) for S moving statistics.
 
     Example:
 
@@ -50,68 +65,162 @@ class ContinualHypernetwork(Hypernetwork):
         - [von Oswald et al., 2020](https://arxiv.org/abs/1906.00695)
     """
 
-    def __init__(self, target, body, conditions, beta=0.01, num_sampled=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        target: layers.Layer,
+        body: layers.Layer,
+        conditions: Any,
+        beta: float = 0.01,
+        num_sampled: int | None = None,
+        seed: Seed = None,
+        **kwargs: Any,
+    ):
         super().__init__(target, body, **kwargs)
-        self.conditions = np.asarray(conditions)
-        if self.conditions.ndim < 1 or len(self.conditions) < 1:
-            raise ValueError(
-                "Received an invalid value for `conditions`, expected an array [tasks, ...] with "
-                f"one row a task. Received: conditions={conditions!r}"
+        arrays = _arrays(conditions)
+        # Keras makes a dictionary that is an attribute one of its own kind, which bodies refuse.
+        self.conditions = arrays
+        self._conditions = lambda: arrays
+        sizes = {a.shape[:1] for a in keras.tree.flatten(arrays)}
+        if len(sizes) != 1 or sizes <= {(), (0,)}:
+            raise invalid_value(
+                "conditions", "an array [tasks, ...] with one row a task", conditions
             )
+        ((self.num_tasks,),) = sizes
         self.beta = check_number("beta", beta, 0)
-        self.num_sampled = num_sampled
-        if num_sampled is not None:
-            self.num_sampled = check_int("num_sampled", num_sampled, 1)
+        self.num_sampled = check_int_or_none("num_sampled", num_sampled, 1)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        generated = {id(variable) for variable in self.generated_weights}
+        self._state_variables = lambda: [
+            v
+            for v in state_variables(target)
+            if id(v) not in generated and keras.backend.is_float_dtype(v.dtype)
+        ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.realizations = self.add_weight(
             name="realizations",
-            shape=(len(self.conditions), self.num_generated),
+            shape=(self.num_tasks, self.num_generated),
             initializer="zeros",
             trainable=False,
+            autocast=False,
         )
         self.finished = self.add_weight(
             name="finished", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
         super().build(input_shape)
 
-    def finish_task(self):
-        """Stores the weights of one task more, and anew those of the tasks before it."""
+    def _build_state(self):
+        """Adds what keeps the target's moving statistics of each task, after all other weights."""
+        self.statistics, self.has_statistics = [], None
+        if self.per_sample or not self._state_variables():
+            return
+        self.statistics = [
+            self.add_weight(
+                name=f"statistics_{i}",
+                shape=(self.num_tasks, *variable.shape),
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
+            for i, variable in enumerate(self._state_variables())
+        ]
+        self.has_statistics = self.add_weight(
+            name="has_statistics",
+            shape=(self.num_tasks,),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+        )
+
+    def load_own_variables(self, store: Any) -> None:
+        """As for any layer; files from before statistics were kept for each task have none."""
+        added = [*self.statistics, *([self.has_statistics] if self.statistics else [])]
+        inside = {id(v) for layer in self.layers for v in layer.variables}
+        own = [v for v in self.weights if id(v) not in inside]
+        values = {key: store[key] for key in store.keys()}
+        first = len(own) - len(added)
+        if len(values) == first:
+            values.update({str(first + i): v.value for i, v in enumerate(added)})
+        super().load_own_variables(values)
+
+    def finish_task(self) -> None:
+        """Stores the generated weights of all tasks so far, and statistics of the last one."""
         if not self.built:
             raise ValueError(f"Expected '{self.name}' to be built before a task is finished.")
         done = int(ops.convert_to_numpy(self.finished.value)) + 1
-        if done > len(self.conditions):
+        if done > self.num_tasks:
             raise ValueError(
-                f"Expected at most {len(self.conditions)} finished tasks, one for each of "
+                f"Expected at most {self.num_tasks} finished tasks, one for each of "
                 f"`conditions`. Received: task {done}"
             )
-        rows = ops.convert_to_numpy(self.generate_flat(self.conditions[:done]))
-        stored = ops.convert_to_numpy(self.realizations.value).copy()
-        stored[:done] = rows
-        self.realizations.assign(stored)
+        learned = keras.tree.map_structure(lambda a: a[:done], self._conditions())
+        _assign_rows(self.realizations, slice(done), self.generate_flat(learned))
+        for stored, variable in zip(self.statistics, self._state_variables(), strict=False):
+            _assign_rows(stored, done - 1, variable.value)
+        if self.statistics:
+            _assign_rows(self.has_statistics, done - 1, 1)
         self.finished.assign(done)
+        self._warn_of_what_is_lost()
+        condition_checks.warn_if_constant(self, self._conditions(), trained=True)
 
-    def call(self, inputs, training=None):
+    def _warn_of_what_is_lost(self):
+        generated = {id(variable) for variable in self.generated_weights}
+        lost = [w.path for w in self.target.trainable_weights if id(w) not in generated]
+        if lost:
+            warnings.warn(
+                f"'{self.name}' keeps generated weights alone. Training later tasks changes these "
+                "weights of its target, and earlier tasks lose what they had learned in them; add "
+                f"them to `select`, or freeze their layers: {lost}",
+                stacklevel=3,
+            )
+        if self.per_sample and self._state_variables():
+            warnings.warn(
+                f"'{self.name}' can't keep moving statistics of each task with per_sample=True: "
+                "after another task is learned, earlier ones are evaluated with its statistics: "
+                f"{[v.path for v in self._state_variables()]}",
+                stacklevel=3,
+            )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         outputs = super().call(inputs, training=training)
         if training and self.beta:
             self.add_loss(self._change())
         return outputs
 
+    def _state(self, condition, training):
+        """The statistics of the condition's task, where it is finished; else those of now."""
+        if training or not self.statistics:
+            return []
+        same = ops.cast(self.has_statistics.value, "bool")  # [tasks]
+        pairs = zip(
+            keras.tree.flatten(condition), keras.tree.flatten(self._conditions()), strict=True
+        )
+        for part, tasks in pairs:
+            part = ops.convert_to_tensor(part)
+            tasks = ops.cast(ops.convert_to_tensor(tasks), part.dtype)
+            equal = ops.reshape(ops.equal(tasks, part[:1]), (self.num_tasks, -1))
+            same = ops.logical_and(same, ops.all(equal, axis=1))
+        known, task = ops.any(same), ops.argmax(ops.cast(same, "int32"))
+        return [
+            (variable, ops.where(known, ops.take(stored.value, task, axis=0), variable.value))
+            for variable, stored in zip(self._state_variables(), self.statistics, strict=True)
+        ]
+
     def _change(self):
         """The regularizer over the finished tasks; 0 before the first one is."""
-        conditions = ops.convert_to_tensor(self.conditions)
+        conditions = keras.tree.map_structure(ops.convert_to_tensor, self._conditions())
         stored, done = self.realizations.value, self.finished.value
-        tasks = len(self.conditions)
+        tasks = self.num_tasks
         if self.num_sampled is None or self.num_sampled >= tasks:
             kept = ops.cast(ops.arange(tasks) < done, stored.dtype)
         else:
             # The finished tasks with the largest of as many random numbers.
-            draws = keras.random.uniform((tasks,), seed=self.seed_generator)
+            draws = keras.random.uniform((tasks,), seed=self.seed_generator, dtype=stored.dtype)
             draws = ops.where(ops.arange(tasks) < done, draws, -1.0)
             largest, index = ops.top_k(draws, self.num_sampled)
-            conditions, stored = ops.take(conditions, index, 0), ops.take(stored, index, 0)
+            stored = ops.take(stored, index, 0)
+            conditions = keras.tree.map_structure(lambda a: ops.take(a, index, 0), conditions)
             kept = ops.cast(largest >= 0, stored.dtype)
         generated = self.generate_flat(conditions)
         # Rows that do not count are those of the moment, which cost nothing.
@@ -119,11 +228,24 @@ class ContinualHypernetwork(Hypernetwork):
         share = kept.shape[0] / ops.maximum(ops.sum(kept), 1.0)
         return share * output_regularizer(generated, stored, self.beta)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "conditions": self.conditions.tolist(),
+            "conditions": keras.tree.map_structure(lambda a: a.tolist(), self._conditions()),
             "beta": self.beta,
             "num_sampled": self.num_sampled,
             "seed": self.seed,
         }
+
+
+def _arrays(conditions):
+    if isinstance(conditions, dict):
+        return {key: np.asarray(value) for key, value in conditions.items()}
+    return np.asarray(conditions)
+
+
+def _assign_rows(variable, rows, values):
+    """Sets rows of a variable, by way of NumPy: the backends' own ways differ."""
+    array = ops.convert_to_numpy(variable.value).copy()
+    array[rows] = ops.convert_to_numpy(values)
+    variable.assign(array)

@@ -206,6 +206,7 @@ class Hypernetwork(ConditionedModel):
         head.build(self.add_weight, self.num_features, pieces, start)
         self.head_kernel, self.head_bias = head.kernel, head.bias
         self.chunk_embeddings, self.offset = head.chunk_embeddings, head.offset
+        self._build_state()
         super().build(input_shape)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -316,7 +317,6 @@ class Hypernetwork(ConditionedModel):
     def _rows(self, condition):
         """All generated weights of each condition, [c, N]."""
         features = self.body(condition)
-        # In the variables' precision: half of it is too coarse for sums of small changes.
         features = ops.cast(features, self.variable_dtype)
         known = features.shape[1:]
         if None not in known and int(np.prod(known)) != self.num_features:
@@ -343,6 +343,9 @@ class Hypernetwork(ConditionedModel):
         if variable.regularizer is not None:
             self.add_loss(ops.mean(ops.vectorized_map(variable.regularizer, value)))
         return value
+
+    def _build_state(self):
+        """Adds weights of a subclass that come after all others."""
 
     def _state(self, condition, training):
         """Pairs of the target's variables that are no weights, and values for this condition."""
