@@ -84,8 +84,10 @@ def forget_parameters(layer, variables):
     """
     if keras.backend.backend() != "torch":
         return
-    paths = {variable.path: variable for variable in variables}
     for part in sublayers(layer):
-        for path, variable in paths.items():
-            if part.torch_params.get(path) is variable.value:
-                part.torch_params.pop(path)
+        part.torch_params  # noqa: B018: made when first read, and not again
+    for module in layer.modules():
+        parameters = getattr(module, "_torch_params", {})
+        for variable in variables:
+            if variable.path in parameters and parameters[variable.path] is variable.value:
+                parameters.pop(variable.path)

@@ -1,24 +1,31 @@
-"""Kernels generated once, for inference."""
+"""Weights generated once, for inference."""
+
+from typing import Any
 
 import keras
 
+from hyperkeras.keras_internals import sublayers
 from hyperkeras.layers.generated.base_generated_layer import GeneratedLayer
+from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
+from hyperkeras.ops.argument_validation import invalid_value
 
 
-def freeze(model):
+def freeze(model: keras.Model, condition: Any = None) -> keras.Model:
     """A copy of a model for inference, whose kernels are generated once and not in each call.
 
     `HyperConv2D` becomes `keras.layers.Conv2D`, `HyperDense` becomes `keras.layers.Dense`, each
-    with the kernel that its generator makes now; other layers are copied with their weights. The
-    copy is plain Keras: it runs as fast as a dense network, and loads without hyperkeras.
+    with the kernel that its generator makes now; other layers are copied with their weights. A
+    `Hypernetwork` becomes its target, with the weights of one condition. The copy is plain Keras:
+    it runs as fast as a dense network, and loads without hyperkeras.
 
-    It is a snapshot with weights of its own. Training, loading or changing `model` later leaves
-    the copy as it is, and the copy's layers know no generator: nothing in `model` can be stale.
-    Freeze again after training.
+    The copy is a snapshot with weights of its own. It stays as it is when `model` is trained,
+    loaded or changed later. Freeze again after training.
 
     Args:
-        model: Built Functional or Sequential model; such models inside it are copied likewise. A
-            hyper-layer inside another layer, such as `TimeDistributed`, stays one.
+        model: Built Functional or Sequential model, or a `Hypernetwork`. Functional and Sequential
+            models inside it are copied likewise. A hyper-layer inside another layer, such as
+            `TimeDistributed`, stays one, and so does a `Hypernetwork` inside another model.
+        condition: For a `Hypernetwork`, the condition, a tensor of shape `[1, ...]`.
 
     Returns:
         An uncompiled model that gives the same outputs.
@@ -34,24 +41,41 @@ def freeze(model):
     deployed.predict(keras.random.uniform((2, 8, 8, 3)), verbose=0).shape  # (2, 8, 8, 16)
     ```
     """
+    if isinstance(model, Hypernetwork):
+        if condition is None:
+            raise invalid_value("condition", "one of shape [1, ...] for a Hypernetwork", condition)
+        model = model.materialize(condition)
+        if not any(isinstance(layer, GeneratedLayer) for layer in sublayers(model)):
+            return model
+    elif condition is not None:
+        raise invalid_value("condition", "None for a model that takes none", condition)
+    if not isinstance(model, keras.Model) or not model.built:
+        raise invalid_value("model", "a built Functional or Sequential model", model)
     pairs = []
 
     def copy(layer):
         if isinstance(layer, GeneratedLayer):
-            found = layer.plain()
+            twin = layer.plain()
         else:
-            found = type(layer).from_config(layer.get_config())
-        if isinstance(layer, keras.layers.Layer):  # not an operation, such as a mask's `!=`
-            pairs.append((layer, found))
-        return found
+            twin = type(layer).from_config(layer.get_config())
+        if isinstance(layer, keras.layers.Layer):  # and no operation, which has no weights
+            pairs.append((layer, twin))
+        return twin
 
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            "Received an invalid value for `model`, expected a built Functional or Sequential "
-            f"model. Received: model={model!r}"
-        )
     frozen = keras.models.clone_model(model, clone_function=copy, recursive=True)
-    for layer, found in pairs:
+    for layer, twin in pairs:
         plain = isinstance(layer, GeneratedLayer)
-        found.set_weights(layer.plain_weights() if plain else layer.get_weights())
+        twin.set_weights(layer.plain_weights() if plain else layer.get_weights())
+    _copy_trainable(model, frozen)
     return frozen
+
+
+def _copy_trainable(model, frozen):
+    """Gives `frozen` and its layers the `trainable` of what they were made of."""
+    if frozen.trainable != model.trainable:
+        frozen.trainable = model.trainable  # of all layers inside, too
+    for layer, twin in zip(model.layers, frozen.layers, strict=True):
+        if isinstance(layer, keras.Model) and hasattr(twin, "layers"):
+            _copy_trainable(layer, twin)
+        elif twin.trainable != layer.trainable:
+            twin.trainable = layer.trainable
