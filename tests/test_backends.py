@@ -32,13 +32,6 @@ cases = pytest.mark.parametrize("case", [parameter(case) for case in CASES])
 models = pytest.mark.parametrize("case", [parameter(case) for case in MODEL_CASES])
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 def array(x):
     return np.array(keras.ops.convert_to_numpy(x), "float64")
 

@@ -30,17 +30,6 @@ for name in json.loads(sys.argv[2]):
 """
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
-@pytest.fixture
-def policy():
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy("float32")
-
-
 def parts(layer):
     """The layer, and the layers that it is made of."""
     if isinstance(layer, keras.Model):  # around a layer of several inputs

@@ -26,12 +26,6 @@ recurrent = pytest.mark.parametrize("case", RECURRENT, ids=lambda case: case.nam
 QUADRATIC = {"dense", "top_k", "graph_conv", "graph_conv_of_neighbors"}
 
 
-@pytest.fixture
-def policy():
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy("float32")
-
-
 def fresh(case, sampling=SAMPLING):
     """The case's layer, with weights and draws to come that are the same each time."""
     keras.utils.set_random_seed(3)

@@ -11,11 +11,6 @@ from hyperkeras.models import Hypernetwork
 DEPTH, WIDTH = 10, 128
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
 def deep_target(use_bias=True):
     hidden = [layers.Dense(WIDTH, "relu", use_bias=use_bias) for _ in range(DEPTH)]
     return keras.Sequential([keras.Input((WIDTH,)), *hidden])

@@ -218,6 +218,13 @@ def test_no_two_files_import_each_other():
     assert pairs == set()
 
 
+def test_random_numbers_of_a_test_depend_on_no_other_test():
+    """`conftest.py` renews a file's `rng` before each test; there is no other generator."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        names = re.findall(r"^(\w+) = np\.random\.default_rng\([^()]*\)$", path.read_text(), re.M)
+        assert set(names) <= {"rng"}, path
+
+
 def test_the_engine_knows_no_task():
     for path in (ROOT / "reproductions/engine").glob("*.py"):
         assert not any(within(n, "reproductions.tasks") for n in internal_imports(path)), path

@@ -275,8 +275,9 @@ def test_masked_elements_come_last_and_change_nothing(samples, training):
     y, ranked = Quicksort(samples, 1.5, seed=0)(x, keys, mask=mask, training=training)
     for row, order, one, k, m in zip(y, ranked, x, keys, mask, strict=True):
         count = m.sum()
-        np.testing.assert_array_equal(row[count:], one[~m])
-        np.testing.assert_array_equal(order[count:], k[~m])
+        # In training they are weighted sums, whose weights add up to 1 but for a rounding.
+        np.testing.assert_allclose(row[count:], one[~m], rtol=4e-7 if training else 0)
+        np.testing.assert_allclose(order[count:], k[~m], rtol=4e-7 if training else 0)
         if count <= 5 or samples is None:  # all choices are drawn
             alone = Quicksort(samples, 1.5, seed=0)(one[None, m], k[None, m], training=training)
             assert_all_close((row[None, :count], order[None, :count]), alone, atol=1e-4)

@@ -14,11 +14,6 @@ import reference
 from hyperkeras import initializers, layers, models, ops
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
 def generator(**arguments):
     return layers.KernelGenerator(**dict(kernel_shape=(3, 3, 2, 2), embedding_dim=3) | arguments)
 

@@ -19,13 +19,6 @@ MASKED = [
 makers = pytest.mark.parametrize("make", MASKED, ids=["hyper_dense", "phm_dense", "mip"])
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 

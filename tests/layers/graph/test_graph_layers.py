@@ -17,11 +17,6 @@ EDGES = EDGES[EDGES[:, 0] != 5]  # node 5 reads none
 DRAWN = dict(global_samples=2, local_samples=2, region=3)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
 def moved(layer):
     """Built, with weights that have left their start."""
     layer.build((None, 3))

@@ -18,11 +18,8 @@ every = pytest.mark.parametrize("name", MAKERS)
 
 
 @pytest.fixture(autouse=True)
-def double():
-    keras.utils.set_random_seed(0)
+def double(seeded):
     keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 def make(name, **arguments):

@@ -119,10 +119,8 @@ def wirings(draw):
 
 
 @pytest.fixture
-def float64():
+def float64(seeded):
     keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -14,11 +14,6 @@ from hyperkeras.models import ContinualHypernetwork, Hypernetwork
 rng = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
 def normal(*shape):
     return rng.normal(size=shape).astype("float32")
 
@@ -382,11 +377,8 @@ def test_recurrent_dropout_per_sample():
 
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = Hypernetwork(TARGETS["conv"](), body(), per_sample=True)
-        y = model([normal(2, 4), normal(2, 7, 8, 4)], training=True)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = Hypernetwork(TARGETS["conv"](), body(), per_sample=True)
+    y = model([normal(2, 4), normal(2, 7, 8, 4)], training=True)
     assert y.dtype == "bfloat16" and {w.dtype for w in model.trainable_weights} == {"float32"}
 
 
