@@ -69,6 +69,9 @@ def parse(arguments):
     run.add_argument("--out", type=Path, help="the folder of the records")
     report = commands.add_parser("report", help="pages and charts from the records; never trains")
     report.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
+    page = commands.add_parser("page", help="a task's HTML pages, from what its runs left")
+    page.add_argument("task")
+    page.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
     return parser.parse_args(arguments)
 
 
@@ -166,6 +169,14 @@ def show_report(options):
         report.write_readme(found, RESULTS, README)
 
 
+def make_pages(options):
+    task = load(options.task)
+    written = [
+        path for preset in task.presets for path in task.pages(options.out / task.name / preset)
+    ]
+    print(*written or [f"{task.name} has no pages"], sep="\n")
+
+
 def main(arguments=None):
     """The exit code: 0, 1 for a failed run or unusable files, 2 for a bad argument."""
     options = parse(arguments)
@@ -175,6 +186,8 @@ def main(arguments=None):
     try:
         if options.command == "list":
             return show_list()
+        if options.command == "page":
+            return make_pages(options)
         return run(options) if options.command == "run" else show_report(options)
     except (DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)

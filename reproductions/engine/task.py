@@ -96,6 +96,12 @@ class Draw(Protocol):
     ) -> None: ...
 
 
+class Pages(Protocol):
+    """Write HTML pages from what `draw` left in a preset's folder; their paths. None by default."""
+
+    def __call__(self, folder: Path) -> list[Path]: ...
+
+
 class Plot(Protocol):
     """Draw a picture of a preset's finished records; by default learning curves."""
 
@@ -139,6 +145,10 @@ def no_picture(network: Any, data: Data, config: Config, path: Path, traces: lis
     pass
 
 
+def no_pages(folder: Path) -> list[Path]:
+    return []
+
+
 @dataclass(kw_only=True)
 class Task:
     """An experiment: models that are compared on the same data.
@@ -161,7 +171,7 @@ class Task:
             `seconds`, and `processor_seconds`, which count all threads and no other process.
         display: How the results are shown.
         configurations, data, build, evaluate, before_epoch, stop, generated, transfer, trace,
-            draw, plot, measure: The hooks. A task has `data` and `build`, or `measure`.
+            draw, pages, plot, measure: The hooks. A task has `data` and `build`, or `measure`.
     """
 
     name: str
@@ -185,6 +195,7 @@ class Task:
     transfer: Transfer = no_transfer
     trace: Trace = no_trace
     draw: Draw = no_picture
+    pages: Pages = no_pages
     plot: Plot | None = None
     measure: Measure | None = None
 

@@ -5,7 +5,7 @@ the second convolution's 12,544 weights from an embedding of 4 by a generator of
 and `hyper_1` have embeddings of 2 and 1, `dense_N` has N channels in both convolutions, so that
 dense and generated can be compared at like parameter counts. `hyper_coordinates` computes each
 weight from its place, as HyperNEAT does, and `hyper_dct` from low frequencies, each with as many
-parameters as `hyper`, within 1 %: both make neighboring channels alike.
+parameters as `hyper`, to within a few: both make neighboring channels alike.
 """
 
 import numpy as np

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 import subprocess
 import sys
 import typing
@@ -293,6 +294,11 @@ def test_every_task_keeps_the_protocol(name):
     for one in task.published:
         assert {"model", "metric", "value", "source"} <= set(one)
         assert max(one.get("notes", (0,))) <= len(task.deviations)
+
+
+@pytest.mark.parametrize("name", command_line.tasks())
+def test_a_tasks_text_has_no_typed_measurement(name):
+    assert not re.search(r"\d\s*(%|percent)|per cent", command_line.load(name).about)
 
 
 @pytest.mark.parametrize("name", command_line.tasks())

@@ -5,7 +5,7 @@ known: a sparse adaptive autoencoder matches a dense one of as many parameters a
 wiring is a kind of attention. `sparse` has a small canvas between image and dense layers. A sparse
 layer reads it from the image where the image's pose says, another lays it into the reconstruction
 where the code says; each is an affine map of tuples. `dense` has as many parameters, and as many
-weights (what pixels and code are multiplied by, in the column `weights`), within 1 %. The models
+weights (what pixels and code are multiplied by, in the column `weights`), nearly. The models
 `_vae` are variational. `sparse_free` takes the draft at its word: sparse layers in the place of the
 outer dense ones, each tuple moved by itself; `dense_few` has as many weights as it. On digits
 neither is of use: `dense_few` draws nearly the same mean image for all.

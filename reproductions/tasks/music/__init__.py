@@ -5,10 +5,9 @@ midi-ld vocabulary: each note has a tick, a pitch, a duration and a velocity, wh
 index tuples (note, predicate, object). `sparse_vae` reads and emits tuples by Gaussians in that
 index space; `dense_vae` holds it as a tensor, of which `dense_vae_large` is the same with as many
 parameters as a hidden width of 128 takes; `lstm`, `hyper_lstm` and `ngram` are language models of
-the same numbers, note after note. Models have the same number of trainable parameters, within 5 %
-(`dense_vae`, a hidden unit of which is 17 % of them, within 8 %), but for `dense_vae_large`,
-`ngram` and `real`. `real` gives training pieces in place of samples: the limit of what samples can
-reach.
+the same numbers, note after note. Models have nearly the same number of trainable
+parameters, but for `dense_vae_large`, `ngram` and `real`. `dense_vae` has a few hidden units only,
+and is less near. `real` gives training pieces in place of samples: the limit of what samples reach.
 
 `nats` is −log p of a held-out piece, a note, the end of the piece included: exact for the language
 models, for autoencoders the importance-weighted bound by 32 draws, which is not below it. All are

@@ -23,15 +23,8 @@ were, for five times as long and of recombined numbers: after the convolutions e
 its columns of features, is put into any places of any numbers, so that 200 sets come from the
 convolutions of 25 images; half of the digits are skewed and bent.
 
-Tried: on validation sets, after 200,000 images in batches of 100, 50 and 25, `quicksort` sorted 63,
-68 and 70 %; after one epoch twice the rate, inputs of mean 0 and Adam's β₂ = 0.99 were no better,
-nor steeper choices, nor after two Muon, each tried once. `quicksort_random` sorted 57 % after one
-epoch and 70 % after five with steepness 0.3, 54 and 71 % with 2, its own. After three epochs of
-five the likelihood sorted 69 %, with Gumbel noise on the keys 68 %, of neighbors alone 70 %; with
-the optimal sigmoid of Petersen et al. (2022) 70 %; with the Cauchy sigmoid 72 %, of neighbors
-alone 71 %. Its steepness is 1: after one epoch 0.3, 1 and 3 gave 56, 58 and 56 %. After five epochs
-on sets of 15 it sorted 74.9 % of test sets of 5 and 8.9 % of 15, on one set of 25 a batch 72.6 and
-7.0 %, on sets of 5 72.7 and 6.8 %, on 25 sets of 15 of 100 recombined numbers 81.3 and 17.1 %.
+Settings were chosen by single short runs on validation sets: the batch size, the learning rate,
+the steepness of the choices and their sigmoid.
 """
 
 from functools import cached_property

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from reproductions.engine import atomic_files
+
 TEMPLATE = Path(__file__).with_name("page.html")
 GATES = ("input", "forget", "candidate", "output")
 
@@ -57,12 +59,19 @@ def rounded(array, digits):
     return np.asarray(array, "float64").round(digits).tolist()
 
 
-def page(drawings, changes, about, path):
-    """One HTML file without a network: `drawings` [t, 3] with their `changes` [t, 4]."""
-    found = [
+def store(drawings, changes, about, path):
+    """What a page shows, as JSON: `drawings` [t, 3] with their `changes` [t, 4]."""
+    rows = [
         {"points": rounded(points, 3), "changes": rounded(change, 4)}
         for points, change in zip(drawings, changes, strict=True)
     ]
-    data = json.dumps({"about": about, "drawings": found}, separators=(",", ":"))
+    data = json.dumps({"about": about, "drawings": rows}, separators=(",", ":"))
+    atomic_files.write(path, data.encode())
+
+
+def page(stored, path):
+    """One HTML file of stored drawings, which needs no network; its path."""
+    data = stored.read_text(encoding="utf-8")
     html = TEMPLATE.read_text(encoding="utf-8").replace("DRAWINGS", data.replace("<", "\\u003c"))
     path.write_text(html, encoding="utf-8")
+    return path

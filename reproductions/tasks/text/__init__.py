@@ -1,6 +1,6 @@
 """Texts character by character: LSTMs, and LSTMs whose weights a small network changes (Ha 2016).
 
-All models have the same number of parameters (within 1 %; those whose names end in `_1000` the
+All models have the same number of parameters (nearly; those whose names end in `_1000` the
 paper's own sizes), see the same characters in the same order, and are trained by the same rule.
 `lstm` is Keras's LSTM but for recurrent dropout, which is without memory loss as in all the others;
 `hyper_rnn` has none, since it has no candidate memory to leave out.

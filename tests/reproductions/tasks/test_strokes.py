@@ -228,7 +228,7 @@ def test_strokes_go_from_where_the_pen_comes_down_to_where_it_lifts():
     assert found == [[[1, 1], [2, 1]], [[4, 3]], [[4, 4], [5, 4]]]
 
 
-def test_a_run_leaves_records_pictures_and_a_page(tmp_path):
+def test_a_run_leaves_records_pictures_and_what_a_page_shows(tmp_path, capsys):
     words = ["run", "strokes", "--preset", "smoke", "--models", "lstm,hyper_lstm"]
     assert main([*words, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "strokes" / "smoke"
@@ -236,6 +236,9 @@ def test_a_run_leaves_records_pictures_and_a_page(tmp_path):
         record = json.loads(path.read_text())
         assert record["status"] == "finished" and np.isfinite(record["metrics"]["test"]["nats"])
         assert record["parameters"]["generated"] == (record["model"] == "hyper_lstm") * 12 * 110
+    assert not list(folder.glob("*.html"))
+    assert main(["page", "strokes", "--out", str(tmp_path)]) == 0
+    assert str(folder / "hyper_lstm-words-seed0.html") in capsys.readouterr().out
     assert {path.name for path in folder.glob("*.html")} == {"hyper_lstm-words-seed0.html"}
     assert len(list(folder.glob("*.png"))) == 2 + 1
     page = (folder / "hyper_lstm-words-seed0.html").read_text()
@@ -282,7 +285,8 @@ def browsed(tmp_path_factory):
     given = [row[row[:, 3] > 0, :3].astype(float) for row in found.test[1]]
     given[0][3, 2] = given[0][4, 2] = 1  # a stroke of one point
     changes = [rng.random((len(one), 4)) for one in given]
-    plots.page(given, changes, "Two <words>.", folder / "page.html")
+    plots.store(given, changes, "Two <words>.", folder / "page.json")
+    plots.page(folder / "page.json", folder / "page.html")
     page = (folder / "page.html").read_text()
     (folder / "driven.html").write_text(page.replace("</body>", DRIVER + "</body>"))
     words = [
