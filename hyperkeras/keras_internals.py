@@ -85,7 +85,7 @@ def forget_parameters(layer, variables):
     if keras.backend.backend() != "torch":
         return
     for part in sublayers(layer):
-        part.torch_params  # noqa: B018: made when first read, and not again
+        part.torch_params.keys()  # made when first read, and not again
     for module in layer.modules():
         parameters = getattr(module, "_torch_params", {})
         for variable in variables:
