@@ -1,21 +1,40 @@
-"""What the recurrent layers with a fast path share: when it is taken, and what goes in and out."""
+"""Base class of the recurrent layers with a fast path: when it is taken, what goes in and out."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
-from hyperkeras.layers.rnn.base_rnn import Recurrent
+from hyperkeras.annotations import Config
+from hyperkeras.keras_internals import is_exporting
+from hyperkeras.layers.rnn.base_rnn import Recurrent, of_cell
+from hyperkeras.layers.rnn.base_rnn_cell import RecurrentCell
+from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
 
 
 class FastRecurrent(Recurrent):
-    """A recurrent layer that may take whole sequences at once. Subclasses bring `fast_loop`."""
+    """Base class of the recurrent layers that may take whole sequences at once.
 
-    def __init__(self, cell, use_xla=True, **kwargs):
+    Subclasses bring `fast_loop`.
+
+    Args:
+        cell: A `LayerNormLSTMCell`.
+        use_xla: Boolean, whether the fast path may be taken (default `True`).
+        **kwargs: Arguments of `Recurrent`.
+    """
+
+    layer_norm = of_cell("layer_norm")
+    recurrent_dropout = of_cell("recurrent_dropout")
+    forget_bias = of_cell("forget_bias")
+    recurrent_activation = of_cell("recurrent_activation")
+
+    def __init__(self, cell: RecurrentCell, use_xla: bool = True, **kwargs: Any) -> None:
         super().__init__(cell, **kwargs)
         self.use_xla = bool(use_xla)
 
-    def takes_fast_path(self, steps):
+    def takes_fast_path(self, steps: int | None) -> bool:
         """Whether the recurrence is compiled by XLA, here on TensorFlow in full precision."""
-        return (
+        if not (
             self.use_xla
             and not self.unroll
             and keras.backend.backend() == "tensorflow"
@@ -23,7 +42,11 @@ class FastRecurrent(Recurrent):
             and self.cell.recurrent_activation is keras.activations.sigmoid
             and self.compute_dtype in ("float32", "float64")
             and steps != 0
-        )
+        ):
+            return False
+        from hyperkeras.ops.rnn.fused_loop_tensorflow import can_compile
+
+        return can_compile() and not is_exporting()
 
     def loop(self, sequences, initial_state, mask, noise, training):
         if not self.takes_fast_path(sequences.shape[1]):
@@ -46,11 +69,11 @@ class FastRecurrent(Recurrent):
             outputs = ops.where(shown, outputs, ops.zeros_like(outputs))
         return outputs[-1], ops.swapaxes(outputs, 0, 1), states
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "use_xla": self.use_xla}
 
 
-def lstm_weights(cell):
+def lstm_weights(cell: LayerNormLSTMCell) -> dict[str, Any]:
     """Of a `LayerNormLSTMCell`, as the fast paths take them."""
     bias = ops.zeros((4 * cell.units,), cell.compute_dtype) if cell.bias is None else cell.bias
     weights = {"kernel": cell.kernel, "recurrent_kernel": cell.recurrent_kernel, "bias": bias}

@@ -1,10 +1,23 @@
 """A step of the HyperLSTM as a Keras cell."""
 
+from typing import Any, Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Constraint,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Seed,
+    Shape,
+    Tensor,
+)
 from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
-from hyperkeras.ops.argument_validation import check_int, check_rate
+from hyperkeras.ops.argument_validation import check_finite, check_int, check_rate
 from hyperkeras.ops.rnn.hyper_lstm import hyper_lstm_step
 from hyperkeras.ops.rnn.row_scaling import generate_rows, weight_changes
 
@@ -32,33 +45,43 @@ class HyperLSTMCell(LayerNormLSTMCell):
     of the same step, as is done here.
 
     Args:
-        units: Integer n, the units of the large network.
-        hyper_units: Integer m, the units of the small network.
-        embedding_dim: Integer e, the numbers from which each d and β is made.
-        layer_norm: Boolean, for both networks.
-        recurrent_dropout: Float in [0, 1): fraction of the large network's tanh(g) left out in
-            training, drawn anew at each step. What the cell remembers is not touched.
-        hyper_recurrent_dropout: Float in [0, 1), likewise of the small network.
-        forget_bias: Float, added to the forget gates of both after layer norm.
-        activation: Activation of g and of the memory, in both.
-        recurrent_activation: Activation of the gates i, f and o, in both.
-        use_bias: Boolean, whether both have b.
-        kernel_initializer: Initializer of `kernel`, in both.
-        recurrent_initializer: Initializer of `recurrent_kernel`, in both, gate by gate.
-        bias_initializer: Initializer of `bias`, in both.
-        kernel_regularizer: Regularizer of `kernel`, in both.
-        recurrent_regularizer: Regularizer of `recurrent_kernel`, in both.
-        bias_regularizer: Regularizer of `bias`, in both.
-        kernel_constraint: Constraint of `kernel`, in both.
-        recurrent_constraint: Constraint of `recurrent_kernel`, in both.
-        bias_constraint: Constraint of `bias`, in both.
-        seed: Integer for recurrent dropout, or None for a random one.
-        return_weight_changes: Boolean, whether the output goes on, behind its n numbers, with four
-            more: how far, in the Frobenius norm, the step has moved the matrices from h to the
-            gates i, f, c, o. No gradient passes through them.
+        units: Integer n, the number of units of the large network, which is the size of the output.
+        hyper_units: Integer m, the number of units of the small network (default 128).
+        embedding_dim: Integer e, the size of the embedding that makes each scale and each shift
+            (default 16).
+        layer_norm: Boolean, whether both networks normalize their gates and their memory (default
+            `True`).
+        recurrent_dropout: Float in [0, 1), the fraction of the large network's tanh(g) that
+            training leaves out, drawn anew at each step (default 0). It does not touch what the
+            cell remembers.
+        hyper_recurrent_dropout: Float in [0, 1), the same fraction for the small network (default
+            0).
+        forget_bias: Float, added to the large network's forget gate after its layer norm (default
+            1).
+        hyper_forget_bias: Float, added to the small network's forget gate after its layer norm
+            (default 1).
+        activation: Activation function of g and of the memory, in both networks (default tanh).
+        recurrent_activation: Activation function of the gates i, f and o, in both networks (default
+            sigmoid).
+        use_bias: Boolean, whether both networks use a bias vector (default `True`).
+        kernel_initializer: Initializer of `kernel`, in both networks (default Glorot uniform).
+        recurrent_initializer: Initializer of `recurrent_kernel`, in both networks (default
+            orthogonal, gate by gate).
+        bias_initializer: Initializer of `bias`, in both networks (default zeros).
+        kernel_regularizer: Regularizer of `kernel`, in both networks (default none).
+        recurrent_regularizer: Regularizer of `recurrent_kernel`, in both networks (default none).
+        bias_regularizer: Regularizer of `bias`, in both networks (default none).
+        kernel_constraint: Constraint of `kernel`, in both networks (default none).
+        recurrent_constraint: Constraint of `recurrent_kernel`, in both networks (default none).
+        bias_constraint: Constraint of `bias`, in both networks (default none).
+        seed: Integer seed of recurrent dropout, or None for a random one (default).
+        return_weight_changes: Boolean, whether to return four more numbers behind the output's n
+            (default `False`): how far the step has moved the matrices from h to the gates i, f, c
+            and o, in the Frobenius norm. No gradient passes through them.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        inputs: Tensor of shape `[b, x]`.
+        inputs: Tensor of shape `[b, x]`. Integers are cast to the compute dtype.
         states: List `[h, c, hyper_h, hyper_c]` of tensors of shape `[b, n]` and `[b, m]`.
         training: Boolean, whether recurrent dropout is active.
 
@@ -84,32 +107,32 @@ class HyperLSTMCell(LayerNormLSTMCell):
 
     def __init__(
         self,
-        units,
-        hyper_units=128,
-        embedding_dim=16,
-        layer_norm=True,
-        recurrent_dropout=0.0,
-        hyper_recurrent_dropout=0.0,
-        forget_bias=1.0,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        seed=None,
-        return_weight_changes=False,
-        **kwargs,
-    ):
-        shared = dict(
+        units: int,
+        hyper_units: int = 128,
+        embedding_dim: int = 16,
+        layer_norm: bool = True,
+        recurrent_dropout: float = 0.0,
+        hyper_recurrent_dropout: float = 0.0,
+        forget_bias: float = 1.0,
+        hyper_forget_bias: float = 1.0,
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        recurrent_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        seed: Seed = None,
+        return_weight_changes: bool = False,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
+        shared: dict[str, Any] = dict(
             layer_norm=layer_norm,
-            forget_bias=forget_bias,
             activation=activation,
             recurrent_activation=recurrent_activation,
             use_bias=use_bias,
@@ -123,20 +146,33 @@ class HyperLSTMCell(LayerNormLSTMCell):
             recurrent_constraint=recurrent_constraint,
             bias_constraint=bias_constraint,
         )
-        super().__init__(units, recurrent_dropout=recurrent_dropout, seed=seed, **shared, **kwargs)
+        super().__init__(
+            units,
+            recurrent_dropout=recurrent_dropout,
+            forget_bias=forget_bias,
+            seed=seed,
+            **shared,
+            **kwargs,
+        )
         self.hyper_units = check_int("hyper_units", hyper_units, 1)
         self.embedding_dim = check_int("embedding_dim", embedding_dim, 1)
         self.hyper_recurrent_dropout = check_rate(
             "hyper_recurrent_dropout", hyper_recurrent_dropout
         )
+        self.hyper_forget_bias = check_finite("hyper_forget_bias", hyper_forget_bias)
         self.return_weight_changes = bool(return_weight_changes)
         self.hyper_cell = LayerNormLSTMCell(
-            self.hyper_units, name="hyper_cell", dtype=self.dtype_policy, **shared
+            self.hyper_units,
+            forget_bias=self.hyper_forget_bias,
+            name="hyper_cell",
+            dtype=self.dtype_policy,
+            **shared,
         )
+        self.state_names = ("h", "c", "hyper_h", "hyper_c")
         self.state_size = [self.units, self.units, self.hyper_units, self.hyper_units]
         self.output_size = self.units + 4 * self.return_weight_changes
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         n, m, e = self.units, self.hyper_units, self.embedding_dim
         self.hyper_cell.build((input_shape[0], input_shape[-1] + n))
@@ -160,8 +196,12 @@ class HyperLSTMCell(LayerNormLSTMCell):
             name="shift_kernel", shape=(4, e, n), initializer="zeros"
         )
 
-    def call(self, inputs, states, training=False):
-        inputs, (noise, hyper_noise) = self.split_noise(inputs, training)
+    def step_with_noise(
+        self, inputs: Tensor, states: list[Tensor], noise: Tensor = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        hyper_noise = None
+        if noise is not None:
+            noise, hyper_noise = ops.split(noise, [self.units], axis=-1)
         h, c, *hyper_states = states
         before = hyper_states[0]
         hyper_states = self.hyper_cell.step(
@@ -181,7 +221,7 @@ class HyperLSTMCell(LayerNormLSTMCell):
             output = ops.concatenate([h, self.weight_changes(before, hyper_states[0])], axis=-1)
         return output, [h, c, *hyper_states]
 
-    def generation(self):
+    def generation(self) -> dict[str, Tensor]:
         """The weights that make scales and shifts."""
         return {
             "scale_embedding_kernel": self.scale_embedding_kernel,
@@ -191,7 +231,7 @@ class HyperLSTMCell(LayerNormLSTMCell):
             "shift_kernel": self.shift_kernel,
         }
 
-    def weight_changes(self, before, after):
+    def weight_changes(self, before: Tensor, after: Tensor) -> Tensor:
         """How far the matrices from h to the gates move from one ĥ `[..., m]` to another."""
         e = self.embedding_dim
         before, after = (
@@ -206,17 +246,18 @@ class HyperLSTMCell(LayerNormLSTMCell):
         return weight_changes(before, after, self.recurrent_kernel)
 
     @property
-    def rates(self):
+    def rates(self) -> tuple[tuple[float, int], ...]:
         return (
             (self.recurrent_dropout, self.units),
             (self.hyper_recurrent_dropout, self.hyper_units),
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "hyper_units": self.hyper_units,
             "embedding_dim": self.embedding_dim,
             "hyper_recurrent_dropout": self.hyper_recurrent_dropout,
+            "hyper_forget_bias": self.hyper_forget_bias,
             "return_weight_changes": self.return_weight_changes,
         }

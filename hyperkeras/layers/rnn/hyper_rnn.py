@@ -1,57 +1,77 @@
-"""The HyperRNN."""
+"""The HyperRNN layer."""
+
+from typing import Literal, Unpack
 
 import keras
 
-from hyperkeras.layers.rnn.base_rnn import Recurrent
+from hyperkeras.annotations import (
+    Activation,
+    Constraint,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Seed,
+)
+from hyperkeras.layers.rnn.base_rnn import Recurrent, of_cell
 from hyperkeras.layers.rnn.hyper_rnn_cell import HyperRNNCell
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class HyperRNN(Recurrent):
-    """A plain recurrent network whose weights a smaller one makes: `HyperRNNCell` over a sequence.
+    """HyperRNN layer: a plain recurrent network whose weights a smaller one makes (Ha et al. 2016).
 
-    See the cell for its equations and weights; it is kept as `cell`.
+    The layer runs a `HyperRNNCell` over a sequence. See the cell for the equations and weights; it
+    is the layer's attribute `cell`.
 
     Args:
-        units: Integer n, the units of the large network.
-        hyper_units: Integer m, the units of the small network.
-        embedding_dim: Integer e, the numbers of each embedding.
-        form: `"scaled"`, where rows of weights are scaled, or `"full"`, where they are generated.
-        dropout: Float in [0, 1): fraction of the input's features left out in training, the same
-            ones at each step.
-        activation: Activation of both networks.
-        use_bias: Boolean, whether both have a bias that is not generated.
-        kernel_initializer: Initializer of both kernels.
-        recurrent_initializer: Initializer of both recurrent kernels.
-        bias_initializer: Initializer of both biases.
-        kernel_regularizer: Regularizer of both kernels.
-        recurrent_regularizer: Regularizer of both recurrent kernels.
-        bias_regularizer: Regularizer of both biases.
-        kernel_constraint: Constraint of both kernels.
-        recurrent_constraint: Constraint of both recurrent kernels.
-        bias_constraint: Constraint of both biases.
-        seed: Integer for dropout, or None for a random one.
-        return_sequences: Boolean, whether to return all outputs instead of the last.
-        return_state: Boolean, whether to return the last states h and hyper_h besides.
-        go_backwards: Boolean, whether to take the sequence from its end.
-        stateful: Boolean, whether a batch starts from the states that the last one left.
-        unroll: Boolean, whether to unroll the loop over the steps.
-        zero_output_for_mask: Boolean, whether masked steps give zeros instead of the last output.
+        units: Integer n, the number of units of the large network, which is the size of the output.
+        hyper_units: Integer m, the number of units of the small network (default 128).
+        embedding_dim: Integer e, the size of each embedding z (default 16).
+        form: `"scaled"` to scale the rows of fixed weights (default), or `"full"` to generate every
+            weight.
+        dropout: Float in [0, 1), the fraction of the input's features that training leaves out, the
+            same ones at each step (default 0).
+        activation: Activation function of both networks (default tanh).
+        use_bias: Boolean, whether both networks use a bias vector that is not generated (default
+            `True`).
+        kernel_initializer: Initializer of `kernel`, in both networks (default Glorot uniform).
+        recurrent_initializer: Initializer of `recurrent_kernel`, in both networks (default
+            orthogonal).
+        bias_initializer: Initializer of `bias`, in both networks (default zeros).
+        kernel_regularizer: Regularizer of `kernel`, in both networks (default none).
+        recurrent_regularizer: Regularizer of `recurrent_kernel`, in both networks (default none).
+        bias_regularizer: Regularizer of `bias`, in both networks (default none).
+        kernel_constraint: Constraint of `kernel`, in both networks (default none).
+        recurrent_constraint: Constraint of `recurrent_kernel`, in both networks (default none).
+        bias_constraint: Constraint of `bias`, in both networks (default none).
+        seed: Integer seed of dropout, or None for a random one (default).
+        return_sequences: Boolean, whether to return the outputs of all steps instead of the last
+            one (default `False`).
+        return_state: Boolean, whether to return the last states behind the output (default
+            `False`).
+        go_backwards: Boolean, whether to read the sequence from its end (default `False`).
+        stateful: Boolean, whether a batch starts from the states that the batch before it left
+            (default `False`).
+        unroll: Boolean, whether to unroll the loop over the steps (default `False`).
+        zero_output_for_mask: Boolean, whether masked steps give zeros instead of the last output
+            (default `False`).
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        sequences: Tensor of shape `[b, t, x]`.
+        sequences: Tensor of shape `[b, t, x]`. Integers are cast to the compute dtype.
         initial_state: List `[h, hyper_h]` of tensors of shape `[b, n]` and `[b, m]`; None for
             zeros.
-        mask: Boolean tensor of shape `[b, t]`: a step where it is False leaves the states.
-        training: Boolean, whether dropout is active.
+        mask: Boolean tensor of shape `[b, t]`. Where it is False, the step is skipped and the
+            states stay (default None, no step is skipped).
+        training: Boolean, whether dropout is active (default `False`).
 
     Input shape:
         `[b, t, x]`, x known.
 
     Output shape:
-        `[b, n]`, with `return_sequences` `[b, t, n]`; and with `return_state` the states.
+        `[b, n]`, or `[b, t, n]` with `return_sequences`. With `return_state` the two states follow.
 
-    Parameters: the cell's.
+    Parameters: those of the cell.
 
     Example:
 
@@ -64,33 +84,37 @@ class HyperRNN(Recurrent):
         - [Ha et al., 2016](https://arxiv.org/abs/1609.09106)
     """
 
+    hyper_units = of_cell("hyper_units")
+    embedding_dim = of_cell("embedding_dim")
+    form = of_cell("form")
+
     def __init__(
         self,
-        units,
-        hyper_units=128,
-        embedding_dim=16,
-        form="scaled",
-        dropout=0.0,
-        activation="tanh",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        seed=None,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        **kwargs,
-    ):
+        units: int,
+        hyper_units: int = 128,
+        embedding_dim: int = 16,
+        form: Literal["scaled", "full"] = "scaled",
+        dropout: float = 0.0,
+        activation: Activation = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        recurrent_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        seed: Seed = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         cell = HyperRNNCell(
             units,
             hyper_units=hyper_units,

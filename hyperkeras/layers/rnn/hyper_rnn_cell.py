@@ -1,11 +1,24 @@
 """A step of the HyperRNN as a Keras cell."""
 
+from collections.abc import Callable
+from typing import Any, Literal, Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Constraint,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Shape,
+    Tensor,
+)
 from hyperkeras.initializers import sum_of_slices
 from hyperkeras.layers.rnn.base_rnn_cell import RecurrentCell
-from hyperkeras.ops.argument_validation import check_int
+from hyperkeras.ops.argument_validation import check_choice, check_int
 from hyperkeras.ops.rnn.hyper_rnn import full_hyper_rnn_step, hyper_rnn_step
 
 
@@ -31,24 +44,28 @@ class HyperRNNCell(RecurrentCell):
     `shift_kernel [1, e, n]` for b; and those of `hyper_cell`, a `keras.layers.SimpleRNNCell`.
 
     Args:
-        units: Integer n, the units of the large network.
-        hyper_units: Integer m, the units of the small network.
-        embedding_dim: Integer e, the numbers of each z.
-        form: `"scaled"` or `"full"`.
-        activation: Activation of both networks.
-        use_bias: Boolean, whether both have a bias that is not generated.
-        kernel_initializer: Initializer of both kernels.
-        recurrent_initializer: Initializer of both recurrent kernels.
-        bias_initializer: Initializer of both biases.
-        kernel_regularizer: Regularizer of both kernels.
-        recurrent_regularizer: Regularizer of both recurrent kernels.
-        bias_regularizer: Regularizer of both biases.
-        kernel_constraint: Constraint of both kernels.
-        recurrent_constraint: Constraint of both recurrent kernels.
-        bias_constraint: Constraint of both biases.
+        units: Integer n, the number of units of the large network, which is the size of the output.
+        hyper_units: Integer m, the number of units of the small network (default 128).
+        embedding_dim: Integer e, the size of each embedding z (default 16).
+        form: `"scaled"` to scale the rows of fixed weights (default), or `"full"` to generate every
+            weight.
+        activation: Activation function of both networks (default tanh).
+        use_bias: Boolean, whether both networks use a bias vector that is not generated (default
+            `True`).
+        kernel_initializer: Initializer of `kernel`, in both networks (default Glorot uniform).
+        recurrent_initializer: Initializer of `recurrent_kernel`, in both networks (default
+            orthogonal).
+        bias_initializer: Initializer of `bias`, in both networks (default zeros).
+        kernel_regularizer: Regularizer of `kernel`, in both networks (default none).
+        recurrent_regularizer: Regularizer of `recurrent_kernel`, in both networks (default none).
+        bias_regularizer: Regularizer of `bias`, in both networks (default none).
+        kernel_constraint: Constraint of `kernel`, in both networks (default none).
+        recurrent_constraint: Constraint of `recurrent_kernel`, in both networks (default none).
+        bias_constraint: Constraint of `bias`, in both networks (default none).
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        inputs: Tensor of shape `[b, x]`.
+        inputs: Tensor of shape `[b, x]`. Integers are cast to the compute dtype.
         states: List `[h, hyper_h]` of tensors of shape `[b, n]` and `[b, m]`.
 
     Input shape:
@@ -73,24 +90,24 @@ class HyperRNNCell(RecurrentCell):
 
     def __init__(
         self,
-        units,
-        hyper_units=128,
-        embedding_dim=16,
-        form="scaled",
-        activation="tanh",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
-        shared = dict(
+        units: int,
+        hyper_units: int = 128,
+        embedding_dim: int = 16,
+        form: Literal["scaled", "full"] = "scaled",
+        activation: Activation = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        recurrent_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
+        shared: dict[str, Any] = dict(
             activation=activation,
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
@@ -106,21 +123,18 @@ class HyperRNNCell(RecurrentCell):
         super().__init__(units, **shared, **kwargs)
         self.hyper_units = check_int("hyper_units", hyper_units, 1)
         self.embedding_dim = check_int("embedding_dim", embedding_dim, 1)
-        if form not in ("scaled", "full"):
-            raise ValueError(
-                "Received an invalid value for `form`, expected 'scaled' or 'full'. "
-                f"Received: form={form!r}"
-            )
-        self.form = form
+        self.form = check_choice("form", form, ("scaled", "full"))
         self.hyper_cell = keras.layers.SimpleRNNCell(
             self.hyper_units, name="hyper_cell", dtype=self.dtype_policy, **shared
         )
+        self.state_names = ("h", "hyper_h")
         self.state_size = [self.units, self.hyper_units]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         x, n, m, e = self.input_dim(input_shape), self.units, self.hyper_units, self.embedding_dim
         self.hyper_cell.build((input_shape[0], x + n))
-        dims, of_kernel, of_recurrent = (), None, None
+        dims: tuple[int, ...] = ()
+        of_kernel = of_recurrent = None
         if self.form == "full":
             dims = (e,)
             of_kernel = sum_of_slices(self.kernel_initializer)
@@ -152,8 +166,8 @@ class HyperRNNCell(RecurrentCell):
             name="shift_kernel", shape=(1, e, n), initializer="zeros"
         )
 
-    def call(self, inputs, states):
-        h, hyper_h = states
+    def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        inputs, (h, hyper_h) = self.checked(inputs, states)
         hyper_h, _ = self.hyper_cell(ops.concatenate([inputs, h], axis=-1), [hyper_h])
         weights = [
             self.kernel,
@@ -163,14 +177,14 @@ class HyperRNNCell(RecurrentCell):
             self.scale_embedding_bias,
             self.shift_embedding_kernel,
         ]
-        step = full_hyper_rnn_step
+        step: Callable[..., Tensor] = full_hyper_rnn_step
         if self.form == "scaled":
             step = hyper_rnn_step
             weights.append(self.scale_kernel)
         h = step(inputs, h, hyper_h, *weights, self.shift_kernel, activation=self.activation)
         return h, [h, hyper_h]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "hyper_units": self.hyper_units,

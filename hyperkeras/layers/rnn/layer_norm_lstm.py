@@ -1,65 +1,86 @@
-"""The layer-norm LSTM."""
+"""The layer-norm LSTM layer."""
+
+from typing import Unpack
 
 import keras
 
+from hyperkeras.annotations import (
+    Activation,
+    Constraint,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Seed,
+)
 from hyperkeras.layers.rnn.fused_rnn import FastRecurrent, lstm_weights
 from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class LayerNormLSTM(FastRecurrent):
-    """An LSTM with layer norm: `LayerNormLSTMCell` over a sequence.
+    """LSTM layer with layer normalization (Ba et al. 2016).
 
-    See the cell for its equations and weights; it is kept as `cell`.
+    The layer runs a `LayerNormLSTMCell` over a sequence. See the cell for the equations and
+    weights; it is the layer's attribute `cell`.
 
     Args:
-        units: Integer n.
-        layer_norm: Boolean.
-        dropout: Float in [0, 1): fraction of the input's features left out in training, the same
-            ones at each step.
-        recurrent_dropout: Float in [0, 1): fraction of tanh(g) left out in training, drawn anew at
-            each step, without loss of memory.
-        forget_bias: Float, added to the forget gate after its layer norm.
-        activation: Activation of g and of the memory.
-        recurrent_activation: Activation of the gates i, f and o.
-        use_bias: Boolean.
-        kernel_initializer: Initializer of `kernel`.
-        recurrent_initializer: Initializer of `recurrent_kernel`, gate by gate.
-        bias_initializer: Initializer of `bias`.
-        kernel_regularizer: Regularizer of `kernel`.
-        recurrent_regularizer: Regularizer of `recurrent_kernel`.
-        bias_regularizer: Regularizer of `bias`.
-        kernel_constraint: Constraint of `kernel`.
-        recurrent_constraint: Constraint of `recurrent_kernel`.
-        bias_constraint: Constraint of `bias`.
-        seed: Integer for both kinds of dropout, or None for a random one.
-        return_sequences: Boolean, whether to return all outputs instead of the last.
-        return_state: Boolean, whether to return the last states h and c besides.
-        go_backwards: Boolean, whether to take the sequence from its end.
-        stateful: Boolean, whether a batch starts from the states that the last one left.
-        unroll: Boolean, whether to unroll the loop over the steps.
-        zero_output_for_mask: Boolean, whether masked steps give zeros instead of the last output.
-        use_xla: Boolean, whether the fast path may be taken, see below.
+        units: Integer n, the number of units, which is the size of the output.
+        layer_norm: Boolean, whether the gates and the memory are normalized (default `True`).
+        dropout: Float in [0, 1), the fraction of the input's features that training leaves out, the
+            same ones at each step (default 0).
+        recurrent_dropout: Float in [0, 1), the fraction of tanh(g) that training leaves out, drawn
+            anew at each step (default 0). It does not touch what the cell remembers.
+        forget_bias: Float, added to the forget gate after its layer norm (default 1).
+        activation: Activation function of g and of the memory (default tanh).
+        recurrent_activation: Activation function of the gates i, f and o (default sigmoid).
+        use_bias: Boolean, whether the layer uses a bias vector (default `True`).
+        kernel_initializer: Initializer of `kernel` (default Glorot uniform).
+        recurrent_initializer: Initializer of `recurrent_kernel` (default orthogonal, gate by gate).
+        bias_initializer: Initializer of `bias` (default zeros).
+        kernel_regularizer: Regularizer of `kernel` (default none).
+        recurrent_regularizer: Regularizer of `recurrent_kernel` (default none).
+        bias_regularizer: Regularizer of `bias` (default none).
+        kernel_constraint: Constraint of `kernel` (default none).
+        recurrent_constraint: Constraint of `recurrent_kernel` (default none).
+        bias_constraint: Constraint of `bias` (default none).
+        seed: Integer seed of all dropout, or None for a random one (default).
+        return_sequences: Boolean, whether to return the outputs of all steps instead of the last
+            one (default `False`).
+        return_state: Boolean, whether to return the last states behind the output (default
+            `False`).
+        go_backwards: Boolean, whether to read the sequence from its end (default `False`).
+        stateful: Boolean, whether a batch starts from the states that the batch before it left
+            (default `False`).
+        unroll: Boolean, whether to unroll the loop over the steps (default `False`).
+        zero_output_for_mask: Boolean, whether masked steps give zeros instead of the last output
+            (default `False`).
+        use_xla: Boolean, whether the layer may take the fast path, see below (default `True`).
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        sequences: Tensor of shape `[b, t, x]`.
+        sequences: Tensor of shape `[b, t, x]`. Integers are cast to the compute dtype.
         initial_state: List `[h, c]` of tensors of shape `[b, n]`; None for zeros.
-        mask: Boolean tensor of shape `[b, t]`: a step where it is False leaves the states.
-        training: Boolean, whether dropout is active.
+        mask: Boolean tensor of shape `[b, t]`. Where it is False, the step is skipped and the
+            states stay (default None, no step is skipped).
+        training: Boolean, whether dropout is active (default `False`).
 
     Input shape:
         `[b, t, x]`, x known.
 
     Output shape:
-        `[b, n]`, with `return_sequences` `[b, t, n]`; and with `return_state` the states.
+        `[b, n]`, or `[b, t, n]` with `return_sequences`. With `return_state` the two states follow.
 
     Parameters: 4n (x + n + 1), and 10n with layer norm.
 
-    On TensorFlow the recurrence is compiled by XLA by itself, with a gradient written by hand: the
-    same values and gradients as the cell in `keras.layers.RNN`, several times faster. It is
-    compiled once for each batch size and length, which takes seconds: where lengths vary much,
-    pad them to a few, or give `use_xla=False`. The cell is taken step by step, as it is on other
-    backends, in half precision, with `unroll`, and with other activations than tanh and sigmoid.
+    On TensorFlow, XLA compiles the recurrence, with a gradient written by hand. This fast path
+    gives the same values and derivatives as the cell in `keras.layers.RNN`. XLA compiles once for
+    each batch size and length, which takes seconds: if your lengths vary much, pad them to a few,
+    or set `use_xla=False`.
+
+    The layer runs its cell step by step on other backends, in half precision, with `unroll`, with
+    activations other than tanh and sigmoid, while a model is exported, and under
+    `tf.debugging.enable_check_numerics()`. A `tf.autodiff.ForwardAccumulator` around a
+    `tf.function` needs `use_xla=False`.
 
     Example:
 
@@ -75,33 +96,33 @@ class LayerNormLSTM(FastRecurrent):
 
     def __init__(
         self,
-        units,
-        layer_norm=True,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        forget_bias=1.0,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        seed=None,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        use_xla=True,
-        **kwargs,
-    ):
+        units: int,
+        layer_norm: bool = True,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        forget_bias: float = 1.0,
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        recurrent_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        seed: Seed = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        use_xla: bool = True,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         cell = LayerNormLSTMCell(
             units,
             layer_norm=layer_norm,

@@ -1,8 +1,21 @@
 """A step of the layer-norm LSTM as a Keras cell."""
 
+from typing import Any, Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Constraint,
+    Initializer,
+    LayerArguments,
+    Regularizer,
+    Seed,
+    Shape,
+    Tensor,
+)
 from hyperkeras.initializers import block_by_block
 from hyperkeras.layers.rnn.base_rnn_cell import RecurrentCell
 from hyperkeras.ops.argument_validation import check_finite, check_rate
@@ -24,27 +37,29 @@ class LayerNormLSTMCell(RecurrentCell):
     `cell_gamma` and `cell_beta [n]`.
 
     Args:
-        units: Integer n.
-        layer_norm: Boolean.
-        recurrent_dropout: Float in [0, 1): fraction of tanh(g) left out in training, drawn anew at
-            each step. What the cell remembers is not touched (Semeniuta et al. 2016).
-        forget_bias: Float, added to the forget gate after its layer norm.
-        activation: Activation of g and of the memory.
-        recurrent_activation: Activation of the gates i, f and o.
-        use_bias: Boolean.
-        kernel_initializer: Initializer of `kernel`.
-        recurrent_initializer: Initializer of `recurrent_kernel`, gate by gate.
-        bias_initializer: Initializer of `bias`.
-        kernel_regularizer: Regularizer of `kernel`.
-        recurrent_regularizer: Regularizer of `recurrent_kernel`.
-        bias_regularizer: Regularizer of `bias`.
-        kernel_constraint: Constraint of `kernel`.
-        recurrent_constraint: Constraint of `recurrent_kernel`.
-        bias_constraint: Constraint of `bias`.
-        seed: Integer for recurrent dropout, or None for a random one.
+        units: Integer n, the number of units, which is the size of the output.
+        layer_norm: Boolean, whether the gates and the memory are normalized (default `True`).
+        recurrent_dropout: Float in [0, 1), the fraction of tanh(g) that training leaves out, drawn
+            anew at each step (default 0). It does not touch what the cell remembers (Semeniuta et
+            al. 2016).
+        forget_bias: Float, added to the forget gate after its layer norm (default 1).
+        activation: Activation function of g and of the memory (default tanh).
+        recurrent_activation: Activation function of the gates i, f and o (default sigmoid).
+        use_bias: Boolean, whether the cell uses a bias vector (default `True`).
+        kernel_initializer: Initializer of `kernel` (default Glorot uniform).
+        recurrent_initializer: Initializer of `recurrent_kernel` (default orthogonal, gate by gate).
+        bias_initializer: Initializer of `bias` (default zeros).
+        kernel_regularizer: Regularizer of `kernel` (default none).
+        recurrent_regularizer: Regularizer of `recurrent_kernel` (default none).
+        bias_regularizer: Regularizer of `bias` (default none).
+        kernel_constraint: Constraint of `kernel` (default none).
+        recurrent_constraint: Constraint of `recurrent_kernel` (default none).
+        bias_constraint: Constraint of `bias` (default none).
+        seed: Integer seed of recurrent dropout, or None for a random one (default).
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        inputs: Tensor of shape `[b, x]`.
+        inputs: Tensor of shape `[b, x]`. Integers are cast to the compute dtype.
         states: List `[h, c]` of tensors of shape `[b, n]`.
         training: Boolean, whether recurrent dropout is active.
 
@@ -71,25 +86,25 @@ class LayerNormLSTMCell(RecurrentCell):
 
     def __init__(
         self,
-        units,
-        layer_norm=True,
-        recurrent_dropout=0.0,
-        forget_bias=1.0,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        seed=None,
-        **kwargs,
-    ):
+        units: int,
+        layer_norm: bool = True,
+        recurrent_dropout: float = 0.0,
+        forget_bias: float = 1.0,
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        recurrent_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        seed: Seed = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(
             units,
             activation=activation,
@@ -111,9 +126,10 @@ class LayerNormLSTMCell(RecurrentCell):
         self.recurrent_activation = keras.activations.get(recurrent_activation)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.state_names = ("h", "c")
         self.state_size = [self.units, self.units]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         x, n = self.input_dim(input_shape), self.units
         by_gate = block_by_block(self.recurrent_initializer, 4)
         self.kernel = self.add_part("kernel", (x, 4 * n), "kernel")
@@ -129,17 +145,29 @@ class LayerNormLSTMCell(RecurrentCell):
             self.cell_beta = self.add_weight(name="cell_beta", shape=(n,), initializer="zeros")
             self.norm = (self.gamma, self.beta, self.cell_gamma, self.cell_beta)
 
-    def call(self, inputs, states, training=False):
-        inputs, noise = self.split_noise(inputs, training)
-        states = self.step(inputs, states, *noise)
+    def call(
+        self, inputs: Tensor, states: list[Tensor], training: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        inputs, states = self.checked(inputs, states)
+        noise = None
+        if training and self.has_noise:
+            noise = self.noise_of_one_step(ops.shape(inputs)[0])
+        return self.step_with_noise(inputs, states, noise)
+
+    def step_with_noise(
+        self, inputs: Tensor, states: list[Tensor], noise: Tensor = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The output and the new states, with the factors of tanh(g) that `draw_noise` gives."""
+        states = self.step(inputs, states, noise)
         return states[0], states
 
-    def step(self, inputs, states, noise=None):
+    def step(self, inputs: Tensor, states: list[Tensor], noise: Tensor = None) -> list[Tensor]:
         """`[h, c]` after this step."""
-        return list(layer_norm_lstm_step(inputs, *states, noise=noise, **self.arguments()))
+        h, c = states
+        return list(layer_norm_lstm_step(inputs, h, c, noise=noise, **self.arguments()))
 
-    def arguments(self):
-        """What each step takes alike."""
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that are the same in each step."""
         return {
             "kernel": self.kernel,
             "recurrent_kernel": self.recurrent_kernel,
@@ -151,11 +179,16 @@ class LayerNormLSTMCell(RecurrentCell):
         }
 
     @property
-    def rates(self):
+    def rates(self) -> tuple[tuple[float, int], ...]:
         """Recurrent dropout as pairs (rate, units), one for each network."""
         return ((self.recurrent_dropout, self.units),)
 
-    def draw_noise(self, *shape):
+    @property
+    def has_noise(self) -> bool:
+        """Whether training draws recurrent dropout."""
+        return any(rate for rate, _ in self.rates)
+
+    def draw_noise(self, *shape: Any) -> Tensor:
         """Factors of tanh(g) of shape `[*shape, all units]`: 0, or 1 / (1 - rate)."""
         return ops.concatenate(
             [
@@ -167,33 +200,18 @@ class LayerNormLSTMCell(RecurrentCell):
             axis=-1,
         )
 
-    def split_noise(self, inputs, training):
-        """The input and each network's noise, which is None without dropout.
-
-        The layers of this package draw the noise of a sequence at once, and hand each step its
-        part behind the input's features.
-        """
-        if not training or not any(rate for rate, _ in self.rates):
-            return inputs, [None] * len(self.rates)
-        x = self.kernel.shape[0]
-        if inputs.shape[-1] > x:
-            inputs, noise = inputs[..., :x], inputs[..., x:]
-        elif keras.backend.backend() == "jax":
+    def noise_of_one_step(self, batch: Any) -> Tensor:
+        """`draw_noise` for a cell that stands alone. The layers draw for a whole sequence."""
+        if keras.backend.backend() == "jax":
             raise ValueError(
                 f"Cell '{self.name}' can't draw its recurrent dropout step by step on JAX, whose "
                 "loops keep no state. Use the layer (LayerNormLSTM for LayerNormLSTMCell, "
                 "HyperLSTM for HyperLSTMCell), which draws it for the whole sequence. "
                 f"Received: recurrent dropout of {[rate for rate, _ in self.rates]}"
             )
-        else:
-            noise = self.draw_noise(ops.shape(inputs)[0])
-        cuts, end = [], 0
-        for _, n in self.rates:
-            cuts.append(noise[..., end : end + n])
-            end += n
-        return inputs, cuts
+        return self.draw_noise(batch)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "layer_norm": self.layer_norm,

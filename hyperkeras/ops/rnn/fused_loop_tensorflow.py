@@ -3,40 +3,101 @@
 Everything here is traced into functions that XLA compiles. Gates come first: `[4, b, n]`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
+from tensorflow.python.eager import forwardprop_util
+from tensorflow.python.framework import op_callbacks
 
 EPSILON = 1e-3
 
 
-def differentiable(forward, backward, inputs, options, remember):
-    """`forward` as a function whose gradient is `backward`, each compiled by XLA by itself.
+class CompiledRecurrence:
+    """A recurrence and its gradient written by hand, each compiled by XLA by itself.
+
+    Its derivative is exact to any order: that of the gradient is taken by TensorFlow from the
+    recurrence itself, not compiled, since XLA can't differentiate loops of an unknown length.
 
     Args:
         forward: Function of `inputs`, `options` and `remember` that gives a tuple of outputs, and
             what the gradient needs if `remember` is true.
         backward: Function of `inputs`, `options`, that memory and the outputs' gradients that
             gives those of `inputs`, in their structure.
-        inputs: Nested structure of tensors and variables' values.
-        options: Nested structure of what gets no gradient.
-        remember: Boolean: false to compute the memory again where a gradient is taken, so that
-            inference keeps none.
-
-    Returns:
-        The outputs.
     """
 
-    @tf.custom_gradient
-    def run(*flat):
-        packed = tf.nest.pack_sequence_as(inputs, [tf.stop_gradient(a) for a in flat])
-        outputs, memory = forward(packed, options, remember)
+    def __init__(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
+        self.forward = forward
+        self.compiled_forward = tf.function(forward, jit_compile=True, autograph=False)
+        self.compiled_backward = tf.function(backward, jit_compile=True, autograph=False)
 
-        def grad(*upstream):
-            kept = memory if remember else forward(packed, options, True)[1]
-            return tf.nest.flatten(backward(packed, options, kept, upstream))
+    def __call__(self, inputs: Any, options: Any, remember: bool) -> Any:
+        """The outputs of `forward`.
 
-        return outputs, grad
+        Args:
+            inputs: Nested structure of tensors and variables' values.
+            options: Nested structure of what gets no gradient.
+            remember: Boolean: false to compute the memory again where a gradient is taken, so
+                that inference keeps none.
+        """
+        values = [tf.convert_to_tensor(a) for a in tf.nest.flatten(inputs)]
+        if forwardprop_util.pack_tangents(values).tangents:
+            # `tf.autodiff.ForwardAccumulator` is at work, for which custom gradients give zeros.
+            return self.forward(tf.nest.pack_sequence_as(inputs, values), options, False)[0]
 
-    return run(*(tf.convert_to_tensor(a) for a in tf.nest.flatten(inputs)))
+        @tf.custom_gradient
+        def run(*values):
+            fixed = self._fixed(inputs, values)
+            outputs, memory = self.compiled_forward(fixed, options, remember)
+
+            def gradient(*upstream):
+                return self._gradient(inputs, options, memory, values, upstream)
+
+            return outputs, gradient
+
+        return run(*values)
+
+    @staticmethod
+    def _fixed(inputs, values):
+        """`values` in the structure of `inputs`, hidden from tapes: no tape may look inside what
+        XLA compiles."""
+        return tf.nest.pack_sequence_as(inputs, [tf.stop_gradient(a) for a in values])
+
+    def _gradient(self, inputs, options, memory, values, upstream):
+        """The gradients of `values`, which can be differentiated themselves."""
+        count = len(values)
+
+        def plain(*given):
+            """The same gradients by TensorFlow."""
+            with tf.GradientTape() as tape:
+                tape.watch(given[:count])
+                outputs, _ = self.forward(
+                    tf.nest.pack_sequence_as(inputs, given[:count]), options, False
+                )
+            return tape.gradient(outputs, given[:count], given[count:], "zero")
+
+        @tf.custom_gradient
+        def run(*given):
+            fixed = self._fixed(inputs, given[:count])
+            kept = memory or self.compiled_forward(fixed, options, True)[1]
+            upstream = tuple(tf.stop_gradient(d) for d in given[count:])
+            gradients = tf.nest.flatten(self.compiled_backward(fixed, options, kept, upstream))
+
+            def second(*upstream):
+                with tf.GradientTape() as tape:
+                    tape.watch(given)
+                    first = plain(*given)
+                return tape.gradient(first, given, upstream, "zero")
+
+            return gradients, second
+
+        return run(*values, *upstream) if can_compile() else plain(*values, *upstream)
+
+
+def can_compile() -> bool:
+    """Whether TensorFlow leaves operations as they are: `tf.debugging.enable_check_numerics()` and
+    its like add some to each that XLA can't compile."""
+    return not op_callbacks.should_invoke_op_callbacks()
 
 
 def scan(step, carry, inputs, reverse=False):
@@ -44,7 +105,9 @@ def scan(step, carry, inputs, reverse=False):
 
     Returns the last carry and the dict of stacked outputs.
     """
-    length = tf.shape(next(iter(inputs.values())))[0]
+    first = next(iter(inputs.values()))
+    known = first.shape[0]
+    length = tf.shape(first)[0] if known is None else known
     unstacked = {name: tf.TensorArray(x.dtype, length).unstack(x) for name, x in inputs.items()}
     _, like = step(carry, {name: x[0] for name, x in inputs.items()})  # XLA drops it
     stacks = {
@@ -56,8 +119,13 @@ def scan(step, carry, inputs, reverse=False):
         carry, outputs = step(carry, {name: x.read(t) for name, x in unstacked.items()})
         return k + 1, carry, {name: stacks[name].write(t, y) for name, y in outputs.items()}
 
-    _, carry, stacks = tf.while_loop(lambda k, *_: k < length, body, (0, carry, stacks))
-    return carry, {name: stack.stack() for name, stack in stacks.items()}
+    _, carry, stacks = tf.while_loop(
+        lambda k, *_: k < length, body, (0, carry, stacks), maximum_iterations=length
+    )
+    outputs = {}
+    for name, stack in stacks.items():
+        outputs[name] = tf.ensure_shape(stack.stack(), (known, *like[name].shape))
+    return carry, outputs
 
 
 def lstm_forward(gates, c, noise, norm, forget_bias):

@@ -6,12 +6,15 @@ what makes the rows; those of the other weights are one product over all steps a
 each gate has a product of its own, with a kernel transposed before the loop.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from hyperkeras.ops.rnn.fused_loop_tensorflow import (
+    CompiledRecurrence,
     before,
     by_gate,
-    differentiable,
     gates_first,
     gates_last,
     lstm_backward,
@@ -27,7 +30,15 @@ from hyperkeras.ops.rnn.fused_loop_tensorflow import (
 )
 
 
-def hyper_lstm(x, states, weights, forget_bias=1.0, sequences=None, remember=True):
+def hyper_lstm(
+    x: tf.Tensor,
+    states: Sequence[tf.Tensor],
+    weights: dict[str, Any],
+    forget_bias: float = 1.0,
+    hyper_forget_bias: float = 1.0,
+    sequences: dict[str, tf.Tensor] | None = None,
+    remember: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """`hyper_lstm_step` and the small network's over a sequence, with tanh and logistic function.
 
     Args:
@@ -35,7 +46,8 @@ def hyper_lstm(x, states, weights, forget_bias=1.0, sequences=None, remember=Tru
         states: `(h, c, hyper_h, hyper_c)`.
         weights: Dict of `large` and `small`, each a dict of `kernel`, `recurrent_kernel`, `bias`
             and with layer norm `norm`, and of the arguments of `hyper_lstm_step` by their names.
-        forget_bias: Float.
+        forget_bias: Float, added to the large network's forget gate (default 1).
+        hyper_forget_bias: Float, likewise of the small network.
         sequences: Dict that may hold `mask`, booleans of shape `[t, b, 1]`, where False the states
             stay; `noise [t, b, n]` and `hyper_noise [t, b, m]`, factors of tanh(g).
         remember: Boolean, whether to keep for the gradient what it needs, rather than to compute
@@ -44,14 +56,13 @@ def hyper_lstm(x, states, weights, forget_bias=1.0, sequences=None, remember=Tru
     Returns:
         All h `[t, b, n]`, all ĥ `[t, b, m]`, the last c and ĉ.
     """
-    options = (tf.constant(forget_bias, x.dtype), sequences or {})
-    return differentiable(_forward, _backward, (x, tuple(states), weights), options, remember)
+    biases = tuple(tf.constant(bias, x.dtype) for bias in (forget_bias, hyper_forget_bias))
+    return _recurrence((x, tuple(states), weights), (biases, sequences or {}), remember)
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _forward(inputs, options, remember):
     x, states, w = inputs
-    forget_bias, sequences = options
+    (forget_bias, hyper_forget_bias), sequences = options
     large, small = w["large"], w["small"]
     n, e = large["recurrent_kernel"].shape[0], w["scale_kernel"].shape[1]
     kernel, recurrent_kernel = _joined(w, x.shape[-1])
@@ -70,7 +81,7 @@ def _forward(inputs, options, remember):
         from_hyper_h = gates_first(tf.matmul(hyper_h, small["recurrent_kernel"]))
         hyper_gates = now["hyper_from_x"] + from_h[..., n:] + from_hyper_h
         hyper = lstm_forward(
-            hyper_gates, hyper_c, now.get("hyper_noise"), small.get("norm"), forget_bias
+            hyper_gates, hyper_c, now.get("hyper_noise"), small.get("norm"), hyper_forget_bias
         )
         z = tf.matmul(hyper[0], embedding_kernel) + embedding_bias  # [b, 12e]
         z = tf.transpose(tf.reshape(z, (-1, 12, e)), (1, 0, 2))
@@ -91,7 +102,6 @@ def _forward(inputs, options, remember):
     return outputs, memory | {"from_x": given["from_x"]} if remember else {}
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _backward(inputs, options, memory, upstream):
     x, states, w = inputs
     _, sequences = options
@@ -197,3 +207,6 @@ def _rows(w):
         tf.concat([bias, tf.zeros_like(bias[: bias.shape[0] // 2])], axis=0),
         tf.concat([w["scale_kernel"], w["shift_kernel"]], axis=0),
     )
+
+
+_recurrence = CompiledRecurrence(_forward, _backward)

@@ -1,23 +1,35 @@
 """A step of the layer-norm LSTM, and of the LSTM whose rows a hypernetwork scales."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from keras import ops
+
+from hyperkeras.annotations import Tensor
 
 EPSILON = 1e-3
 
 
-def layer_normalization(x, gamma, beta):
-    r"""Layer norm over the last axis (Ba et al. 2016), with the biased variance.
+def layer_normalization(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    r"""Layer normalization over the last axis (Ba et al. 2016), with the biased variance.
 
     .. math:: \mathrm{LN}(x) = \gamma \odot \frac{x - \mathrm{mean}(x)}
         {\sqrt{\mathrm{mean}\left((x - \mathrm{mean}(x))^2\right) + 10^{-3}}} + \beta
 
     Args:
-        x: Float tensor of shape `[..., n]`; half precision is computed in float32.
+        x: Float tensor of shape `[..., n]`. Half precision is computed in float32.
         gamma: Gains, of a shape that broadcasts to that of `x`.
-        beta: Offsets likewise.
+        beta: Offsets, of a shape that broadcasts to that of `x`.
 
     Returns:
         Tensor of the shape and dtype of `x`.
+
+    Example:
+
+    ```python
+    x = keras.random.normal((32, 5))
+    hyperkeras.ops.layer_normalization(x, keras.ops.ones(5), keras.ops.zeros(5)).shape  # (32, 5)
+    ```
     """
     dtype = x.dtype
     if ops.dtype(x) in ("float16", "bfloat16"):
@@ -28,20 +40,20 @@ def layer_normalization(x, gamma, beta):
 
 
 def layer_norm_lstm_step(
-    x,
-    h,
-    c,
-    kernel,
-    recurrent_kernel,
-    bias,
-    norm=None,
-    scales=None,
-    shifts=None,
-    noise=None,
-    forget_bias=1.0,
-    activation=ops.tanh,
-    recurrent_activation=ops.sigmoid,
-):
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    norm: Sequence[Tensor] | None = None,
+    scales: Tensor = None,
+    shifts: Tensor = None,
+    noise: Tensor = None,
+    forget_bias: float = 1.0,
+    activation: Callable[..., Any] = ops.tanh,
+    recurrent_activation: Callable[..., Any] = ops.sigmoid,
+) -> tuple[Tensor, Tensor]:
     r"""One step of an LSTM with layer norm (Ha et al. 2016, appendix).
 
     .. math::
@@ -59,19 +71,28 @@ def layer_norm_lstm_step(
         c: Memory of the last step, `[b, n]`.
         kernel: W^x of shape `[x, 4n]`, the gates in the order i, f, g, o.
         recurrent_kernel: W^h of shape `[n, 4n]`.
-        bias: b of shape `[4n]`, or None.
-        norm: None for no layer norm, or its `gamma [4n]`, `beta [4n]`, `cell_gamma [n]` and
-            `cell_beta [n]`.
-        scales: None, or d of shape `[b, 8, n]`: for x the four gates, then for h.
-        shifts: None, or β of shape `[b, 4, n]`.
-        noise: None, or factors of tanh(g) of shape `[b, n]`: recurrent dropout without memory
-            loss (Semeniuta et al. 2016), which leaves c as it is where nothing is added.
-        forget_bias: Float, the 1 above.
-        activation: Function of g and of the memory.
-        recurrent_activation: Function of the gates i, f and o.
+        bias: b of shape `[4n]`, or None for no bias.
+        norm: Weights of layer norm: `gamma [4n]`, `beta [4n]`, `cell_gamma [n]` and
+            `cell_beta [n]`. None for no layer norm (default).
+        scales: d of shape `[b, 8, n]`: for x the four gates, then for h. None for 1 (default).
+        shifts: β of shape `[b, 4, n]`. None for 0 (default).
+        noise: Factors of tanh(g) of shape `[b, n]`: recurrent dropout without memory loss
+            (Semeniuta et al. 2016), which keeps c where nothing is added. None for 1 (default).
+        forget_bias: Float, added to the forget gate (default 1, as above).
+        activation: Activation function of g and of the memory (default tanh).
+        recurrent_activation: Activation function of the gates i, f and o (default sigmoid).
 
     Returns:
-        `(h', c')`.
+        The new output and memory `(h', c')`, each of shape `[b, n]`.
+
+    Example:
+
+    ```python
+    x, h, c = (keras.random.normal((32, n)) for n in (3, 5, 5))
+    kernel, recurrent_kernel = (keras.random.normal((n, 4 * 5)) for n in (3, 5))
+    h, c = hyperkeras.ops.layer_norm_lstm_step(x, h, c, kernel, recurrent_kernel, bias=None)
+    h.shape  # (32, 5)
+    ```
     """
     n = h.shape[-1]
     from_x = ops.reshape(ops.matmul(x, kernel), (-1, 4, n))

@@ -4,11 +4,14 @@ As in `hyper_lstm_tensorflow`: products with the input before the loop, those of
 gradients after it.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from hyperkeras.ops.rnn.fused_loop_tensorflow import (
+    CompiledRecurrence,
     before,
-    differentiable,
     gates_first,
     gates_last,
     lstm_backward,
@@ -24,7 +27,14 @@ from hyperkeras.ops.rnn.fused_loop_tensorflow import (
 )
 
 
-def layer_norm_lstm(x, states, weights, forget_bias=1.0, sequences=None, remember=True):
+def layer_norm_lstm(
+    x: tf.Tensor,
+    states: Sequence[tf.Tensor],
+    weights: dict[str, Any],
+    forget_bias: float = 1.0,
+    sequences: dict[str, tf.Tensor] | None = None,
+    remember: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`layer_norm_lstm_step` over a sequence, with tanh and the logistic function.
 
     Args:
@@ -42,10 +52,9 @@ def layer_norm_lstm(x, states, weights, forget_bias=1.0, sequences=None, remembe
         All h `[t, b, n]`, and the last c.
     """
     options = (tf.constant(forget_bias, x.dtype), sequences or {})
-    return differentiable(_forward, _backward, (x, tuple(states), weights), options, remember)
+    return _recurrence((x, tuple(states), weights), options, remember)
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _forward(inputs, options, remember):
     x, states, w = inputs
     forget_bias, sequences = options
@@ -62,7 +71,6 @@ def _forward(inputs, options, remember):
     return (memory["h"], c), memory if remember else {}
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _backward(inputs, options, memory, upstream):
     x, (h, c), w = inputs
     _, sequences = options
@@ -91,3 +99,6 @@ def _backward(inputs, options, memory, upstream):
         **over_samples(sums),
     }
     return tf.matmul(dproduct, w["kernel"], transpose_b=True), dstates, dw
+
+
+_recurrence = CompiledRecurrence(_forward, _backward)

@@ -2,21 +2,33 @@
 
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 
-def generate_rows(hyper_h, embedding_kernel, kernel, embedding_bias=None):
-    r"""Scales d or shifts β from the small network's output (Ha et al. 2016, section 3.2).
+
+def generate_rows(
+    hyper_h: Tensor, embedding_kernel: Tensor, kernel: Tensor, embedding_bias: Tensor = None
+) -> Tensor:
+    r"""Generates scales d or shifts β from the small network (Ha et al. 2016, section 3.2).
 
     .. math:: z_y = \hat h\, W^z_y + b^z_y, \qquad d_y = z_y W^d_y
 
     Args:
-        hyper_h: ĥ of shape `[..., m]`. The paper's equation takes it from the step before, its
-            text and code from the same step; so do the layers.
-        embedding_kernel: W^z of shape `[m, r e]`: r blocks.
+        hyper_h: Output ĥ of the small network, of shape `[..., m]`. The paper's equation takes it
+            from the step before, its text and code from the same step. The layers follow the code.
+        embedding_kernel: W^z of shape `[m, r e]`: r blocks side by side.
         kernel: W^d of shape `[r, e, n]`.
-        embedding_bias: b^z of shape `[r e]`, or None.
+        embedding_bias: b^z of shape `[r e]`, or None for no bias (default).
 
     Returns:
         Tensor of shape `[..., r, n]`.
+
+    Example:
+
+    ```python
+    hyper_h = keras.random.normal((32, 3))
+    embedding_kernel, kernel = keras.random.normal((3, 8 * 2)), keras.random.normal((8, 2, 5))
+    hyperkeras.ops.generate_rows(hyper_h, embedding_kernel, kernel).shape  # (32, 8, 5)
+    ```
     """
     r, e, n = kernel.shape
     z = ops.matmul(hyper_h, embedding_kernel)
@@ -27,21 +39,29 @@ def generate_rows(hyper_h, embedding_kernel, kernel, embedding_bias=None):
     return ops.reshape(ops.transpose(ops.matmul(z, kernel), (1, 0, 2)), (*lead, r, n))
 
 
-def weight_changes(before, after, recurrent_kernel):
-    r"""How far scaled matrices have moved since the last step.
+def weight_changes(before: Tensor, after: Tensor, recurrent_kernel: Tensor) -> Tensor:
+    r"""Distance by which scaled matrices have moved since the last step.
 
     .. math:: \Delta_y = \left\| W^h_y \,\mathrm{diag}(d'_y) - W^h_y \,\mathrm{diag}(d_y)
         \right\|_F = \sqrt{\sum_j (d'_{yj} - d_{yj})^2 \sum_i (W^h_y)_{ij}^2}
 
-    which needs no generated matrix. No gradient passes.
+    No generated matrix is stored. No gradient passes through it.
 
     Args:
-        before: Scales d of shape `[..., r, n]`.
-        after: Scales d' likewise.
+        before: Scales d of the last step, of shape `[..., r, n]`.
+        after: Scales d' of this step, of the same shape.
         recurrent_kernel: W^h of shape `[n, r n]`.
 
     Returns:
-        Tensor of shape `[..., r]`.
+        Tensor of shape `[..., r]`: the Frobenius norm of each matrix's change.
+
+    Example:
+
+    ```python
+    before, after = keras.random.normal((32, 4, 5)), keras.random.normal((32, 4, 5))
+    kernel = keras.random.normal((5, 4 * 5))
+    hyperkeras.ops.weight_changes(before, after, kernel).shape  # (32, 4)
+    ```
     """
     r, n = after.shape[-2:]
     columns = ops.reshape(ops.sum(ops.square(recurrent_kernel), axis=0), (r, n))

@@ -124,7 +124,13 @@ FAST = {
     "hyper_lstm": (
         dict(recurrent_dropout=0.5, hyper_recurrent_dropout=0.4, mask=True, go_backwards=True),
         dict(mask=True, zero_output_for_mask=True, return_weight_changes=True),
-        dict(layer_norm=False, use_bias=False, forget_bias=0.5, return_sequences=False),
+        dict(
+            layer_norm=False,
+            use_bias=False,
+            forget_bias=0.5,
+            hyper_forget_bias=2.0,
+            return_sequences=False,
+        ),
     ),
 }
 
@@ -412,7 +418,10 @@ def test_long_sequences_and_large_inputs_stay_finite(name, layer_norm, use_xla):
         (lambda: layers.HyperLSTM(4, 0), "`hyper_units`.*Received: hyper_units=0"),
         (lambda: layers.HyperLSTMCell(4, 3, 0), "`embedding_dim`.*Received: embedding_dim=0"),
         (lambda: layers.HyperRNN(4, -1), "`hyper_units`.*Received: hyper_units=-1"),
-        (lambda: layers.HyperRNN(4, 3, 2, "half"), "`form`, expected 'scaled' or 'full'.*'half'"),
+        (
+            lambda: layers.HyperRNN(4, 3, 2, "half"),
+            "`form`, expected one of 'scaled', 'full'.*'half'",
+        ),
         (lambda: layers.HyperLSTM(4, dropout=1.0), "`dropout`.*below 1. Received: dropout=1.0"),
         (lambda: layers.HyperLSTM(4, recurrent_dropout=-0.1), "`recurrent_dropout`.*-0.1"),
         (lambda: layers.HyperLSTM(4, hyper_recurrent_dropout=2), "`hyper_recurrent_dropout`.*=2"),

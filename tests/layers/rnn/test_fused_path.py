@@ -1,0 +1,144 @@
+"""The fast path on TensorFlow beyond training: further derivatives, exports, debugging."""
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from hyperkeras import layers
+
+B, T, X, N = 2, 3, 3, 3
+LAYERS = {
+    "layer_norm_lstm": lambda **arguments: layers.LayerNormLSTM(N, **arguments),
+    "hyper_lstm": lambda **arguments: layers.HyperLSTM(N, 2, 2, **arguments),
+}
+every = pytest.mark.parametrize("name", LAYERS)
+
+
+def pair(name, dtype="float64", **arguments):
+    """The same layer on the fast path, and step by step."""
+    pair = [LAYERS[name](use_xla=xla, dtype=dtype, **arguments) for xla in (True, False)]
+    for layer in pair:
+        layer.build((None, T, X))
+        rng = np.random.default_rng(1)
+        for weight in layer.trainable_weights:
+            weight.assign(rng.normal(size=weight.shape, scale=0.5))
+    return pair
+
+
+def inputs(seed=0):
+    return tf.constant(np.random.default_rng(seed).normal(size=(B, T, X)))
+
+
+def of_gradient(layer, x, compiled):
+    """The gradient of a function of a gradient: of a gradient penalty, for one."""
+
+    def run(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                loss = tf.reduce_sum(layer(x) ** 2)
+            penalty = tf.reduce_sum(inner.gradient(loss, x) ** 2)
+        return outer.gradient(penalty, [x, *(w.value for w in layer.trainable_weights)])
+
+    return (tf.function(run) if compiled else run)(x)
+
+
+def forward_mode(layer, x, compiled):
+    """The derivative along a direction, and that of the gradient."""
+    with tf.autodiff.ForwardAccumulator(x, inputs(1)) as accumulator:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(layer(x) ** 2)
+        gradient = tape.gradient(loss, x)
+    return accumulator.jvp(loss), accumulator.jvp(gradient)
+
+
+@pytest.mark.parametrize(
+    "name, derive, compiled",
+    [
+        ("layer_norm_lstm", of_gradient, False),
+        ("hyper_lstm", of_gradient, True),
+        ("hyper_lstm", forward_mode, False),
+    ],
+)
+def test_further_derivatives_equal_those_of_the_cell(name, derive, compiled):
+    fast, slow = (derive(layer, inputs(), compiled) for layer in pair(name))
+    for a, b in zip(fast, slow, strict=True):
+        assert np.any(b)
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
+
+
+def test_checked_numerics_leave_the_fast_path_as_it_was():
+    fast, slow = pair("layer_norm_lstm", recurrent_dropout=0.5)
+    tf.debugging.enable_check_numerics()
+    try:
+        assert not fast.takes_fast_path(T)
+        np.testing.assert_allclose(fast(inputs()), slow(inputs()), rtol=1e-10)
+        assert of_gradient(fast, inputs(), compiled=False) is not None
+    finally:
+        tf.debugging.disable_check_numerics()
+    assert fast.takes_fast_path(T)
+    np.testing.assert_allclose(fast(inputs()), slow(inputs()), rtol=1e-10)
+
+
+def test_a_gradient_under_checked_numerics_is_that_of_a_call_before():
+    found = []
+    for layer in pair("layer_norm_lstm"):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(inputs()) ** 2)
+        tf.debugging.enable_check_numerics()
+        try:
+            found.append(tape.gradient(loss, layer.trainable_weights))
+        finally:
+            tf.debugging.disable_check_numerics()
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
+
+
+# Exports, each run by what it is for
+
+
+def run_saved_model(path, x):
+    loaded = tf.saved_model.load(path)
+    return loaded.serve(x)
+
+
+def run_onnx(path, x):
+    session = onnxruntime.InferenceSession(path)
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def run_litert(path, x):
+    interpreter = tf.lite.Interpreter(path)  # the one that has TensorFlow's own operations
+    given = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(given, x.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(given, x)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+@every
+@pytest.mark.parametrize(
+    "form, ending, run",
+    [
+        ("tf_saved_model", "", run_saved_model),
+        ("onnx", ".onnx", run_onnx),
+        ("litert", ".tflite", run_litert),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # the exporters' own
+def test_exports_give_the_same_values(name, form, ending, run, tmp_path):
+    layer, _ = pair(name, "float32", return_sequences=True)
+    model = keras.Sequential([keras.Input((T, X)), layer])
+    x = np.array(inputs(), "float32")
+    path = str(tmp_path / f"model{ending}")
+    model.export(path, format=form, verbose=False)
+    assert layer.takes_fast_path(T)  # but not while it was exported
+    np.testing.assert_allclose(run(path, x), model.predict(x, verbose=0), atol=1e-6)
+    if form == "tf_saved_model":  # a server may come without XLA
+        graph = tf.saved_model.load(path).serve.concrete_functions[0].graph.as_graph_def()
+        assert not any(f.attr["_XlaMustCompile"].b for f in graph.library.function)
