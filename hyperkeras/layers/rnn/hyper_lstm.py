@@ -103,7 +103,8 @@ class HyperLSTM(FastRecurrent):
 
     The layer runs its cell step by step on other backends, in half precision, with `unroll`, with
     activations other than tanh and sigmoid, while a model is exported, and under
-    `tf.debugging.enable_check_numerics()`. A `tf.autodiff.ForwardAccumulator` around a
+    `tf.debugging.enable_check_numerics()`. An export to LiteRT needs `unroll=True`, or an
+    interpreter with TensorFlow's own operations. A `tf.autodiff.ForwardAccumulator` around a
     `tf.function` needs `use_xla=False`.
 
     Example:

@@ -169,8 +169,7 @@ def test_the_small_network_has_a_forget_bias_of_its_own():
         assert (cell.forget_bias, cell.hyper_cell.forget_bias) == (0.5, 2.0)
 
 
-@pytest.mark.parametrize("return_state", [False, True])
-@pytest.mark.parametrize("merge_mode", ["concat", None])
+@pytest.mark.parametrize("return_state, merge_mode", [(False, "concat"), (True, None)])
 def test_weight_changes_in_both_directions(return_state, merge_mode):
     layer = LAYERS["hyper_lstm"](
         return_sequences=True, return_state=return_state, return_weight_changes=True, use_xla=False
