@@ -66,7 +66,7 @@ def test_the_wheel_requires_three_packages(wheel):
     name = f"hyperkeras-{hyperkeras.__version__}.dist-info/METADATA"
     metadata = email.message_from_bytes(wheel.read(name))
     required = [one for one in metadata.get_all("Requires-Dist") if "extra ==" not in one]
-    assert sorted(required) == ["keras>=3.14", "numpy", "tensorflow"]
+    assert sorted(required) == ["keras>=3.14", "numpy>=1.26", "tensorflow>=2.18"]
     assert metadata["Version"] == hyperkeras.__version__
     assert metadata["Requires-Python"] == ">=3.11"
 
