@@ -1,4 +1,4 @@
-"""The layer that encodes conditions with a constant norm."""
+"""Layer of the magnitude-invariant encoding."""
 
 from typing import Unpack
 
@@ -15,8 +15,10 @@ class MIPEncoding(keras.layers.Layer):
 
     .. math:: E(\gamma) = \left[\cos\tfrac{\pi\gamma}{2},\ \sin\tfrac{\pi\gamma}{2}\right]
 
-    Magnitude-invariant parametrizations consist of this encoding and of `residual=True` in
-    `hyperkeras.models.Hypernetwork`. Each can be used without the other. Masks pass through.
+    It is one half of magnitude-invariant parametrizations. The other half is `residual=True` of
+    `hyperkeras.models.Hypernetwork`. Each can be used without the other.
+
+    Integers are cast to the layer's compute dtype. Masks pass through.
 
     Input shape:
         `[..., n]`, numbers in [0, 1].
@@ -51,7 +53,9 @@ class MIPEncoding(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        return mip_encoding(ops.cast(inputs, self.compute_dtype))
+        dense = ops.convert_to_tensor(inputs, sparse=False)
+        return mip_encoding(ops.cast(dense, self.compute_dtype))
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return *input_shape[:-1], 2 * input_shape[-1]
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
+        features = input_shape[-1]
+        return (*input_shape[:-1], None if features is None else 2 * features)

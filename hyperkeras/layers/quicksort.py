@@ -1,18 +1,26 @@
 """Sorting by keys that are learned."""
 
 import warnings
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
-from hyperkeras.keras_internals import mask_of
-from hyperkeras.ops.argument_validation import check_int, check_number, concrete_or_none
+from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
+from hyperkeras.keras_internals import is_exporting, mask_of
+from hyperkeras.ops.argument_validation import (
+    check_choice,
+    check_int_or_none,
+    check_positive,
+    concrete_or_none,
+)
 from hyperkeras.ops.sorting.expected_permutation import mean_half_permutation
 from hyperkeras.ops.sorting.quicksort import (
     balanced_choices,
     bucket_bounds,
     bucket_pivots,
+    bucket_ranks,
     choice_logits,
     choice_proportions,
     half_permutation,
@@ -24,64 +32,64 @@ from hyperkeras.ops.sorting.quicksort import (
 class Quicksort(keras.layers.Layer):
     r"""Sorts elements by keys, ascending, with a gradient for the keys.
 
-    Quicksort with medians for pivots, made soft. At depth d each of the 2^d buckets is split:
-    element i goes to the upper half with probability
+    It is quicksort with medians for pivots, made soft. At depth d each of the 2^d buckets is
+    split: element i goes to the upper half with probability
 
     .. math:: o_i = \mathrm{sigmoid}\left(\text{certainty} \cdot (k_i - p)\right)
 
-    where p is its bucket's median; with `sigmoid="cauchy"`, ½ + arctan(…) / π instead. A choice
-    vector sends every element to a half, in which the old order is kept: a half-permutation.
-    Beside the rounded choice `num_samples` more are drawn; each counts by its probability,
-    duplicates zero, normalized in each bucket:
+    where p is the median of its bucket. With `sigmoid="cauchy"` it is ½ + arctan(…) / π instead. A
+    choice vector sends every element to a half, in which the old order is kept: this is a
+    half-permutation. Beside the rounded choice, `num_samples` more are drawn. Each counts in
+    proportion to its probability, duplicates count zero, and the proportions of a bucket sum to 1:
 
     .. math:: x_{d+1} = P_d\, x_d, \quad k_{d+1} = P_d\, k_d, \qquad
         P_d = \sum_c q_c P_c, \quad q_c \propto \prod_i o_i^{c_i} (1 - o_i)^{1 - c_i}
 
-    After ⌈log₂ n⌉ depths every element is alone. At inference the sort is exact, and stable: equal
-    keys keep their order. In training, too, equal keys are split evenly, the first ones below.
+    After ⌈log₂ n⌉ depths every element is alone. At inference the sort is exact and stable: equal
+    keys keep their order. In training, equal keys are split evenly, the first ones below.
 
-    With `num_samples=None` every balanced choice counts, by its probability: P_d is the mean that
-    samples estimate, by dynamic programming in n steps, without chance or bias.
+    With `num_samples=None` every balanced choice counts, in proportion to its probability: P_d is
+    the mean that samples estimate, computed by dynamic programming in n steps.
 
     **With `num_samples=0` the keys get no gradient from the sorted elements**: the rounded choice
-    has weight 1 whatever its probability. Training then warns. (Sorted keys pass a
-    gradient always, and so does `hyperkeras.ops.sort_log_likelihood`, which needs no samples.)
+    has weight 1 whatever its probability. Training then warns. Sorted keys always pass a gradient,
+    and so does `hyperkeras.ops.sort_log_likelihood`, which needs no samples.
 
-    With `targets`, what `x` should become, the splits are also run in reverse, which gives what
-    the elements should be at each depth, and with it a signal to each split:
+    With `targets`, which is what `x` should become, the splits are also run in reverse. This gives
+    what the elements should be at each depth, and with it a signal for each split:
 
     .. math:: t_{D} = \text{targets}, \qquad t_d = P_d^\top t_{d+1}
 
     Sets of different length have a `mask`: elements where it is False come last, in their old
-    order, whatever their keys, and the others are sorted as if alone.
+    order, whatever their keys. The others are sorted as if alone.
 
-    Keys that are not finite raise an error where they can be seen, that is in eager mode; in
-    compiled functions NaN spreads over the set and infinities make NaN in training.
+    Keys that are not finite raise an error in eager mode. In compiled functions NaN spreads over
+    the set, and infinities make NaN in training.
 
     Args:
-        num_samples: Integer ≥ 0: choice vectors drawn beside the rounded one; None for all there
-            are. `proposals`, `joint` and `seed` are of no account then.
-        certainty: Float > 0: how steeply the probability rises around the pivot.
-        proposals: How choice vectors are drawn: `"uniform"`, all balanced ones as likely, as
-            published; `"logistic"`, by logistic noise on their log-odds, which finds the
-            likely ones, also where there are too many to meet them by chance.
-        joint: Boolean. True to weigh a choice vector by its probability over all n elements at
-            once, as published, instead of bucket by bucket.
-        seed: Integer, or None for a random one.
-        sigmoid: `"logistic"`, or `"cauchy"`, whose tails are heavy: see
+        num_samples: Integer ≥ 0, how many choice vectors are drawn beside the rounded one
+            (default 0). None for all there are: `proposals`, `joint` and `seed` are ignored then.
+        certainty: Float > 0, how steeply the probability rises around the pivot (default 10).
+        proposals: How choice vectors are drawn. `"uniform"` (default): all balanced ones are as
+            likely, as published. `"logistic"`: by logistic noise on their log-odds, which finds
+            the likely ones, also where there are too many to meet them by chance.
+        joint: Boolean, whether a choice vector counts by its probability over all n elements at
+            once, as published, instead of bucket by bucket (default `False`).
+        seed: Integer, the seed of the draws. None (default) for a random one.
+        sigmoid: `"logistic"` (default), or `"cauchy"`, which has heavy tails: see
             `hyperkeras.ops.choice_logits`.
 
     Call arguments:
-        x: Tensor `[b, n, z]`, n ≥ 1 known.
-        keys: Tensor `[b, n]`.
-        targets: Tensor `[b, n, z]`, or None.
-        mask: Boolean tensor `[b, n]`, or None for the one that comes with `x`, if any.
-        training: Boolean. Whether the sort is soft.
+        x: Tensor `[b, n, z]`, the elements, n ≥ 1 known. Integers are cast to the compute dtype.
+        keys: Tensor `[b, n]`. Integers are cast to the variable dtype.
+        targets: Tensor `[b, n, z]`, or None (default).
+        mask: Boolean tensor `[b, n]`. None (default) for the one that comes with `x`, if any.
+        training: Boolean, whether the sort is soft (default `False`).
 
     Output shape:
-        Sorted x `[b, n, z]` and sorted keys `[b, n]`. With `targets` besides, for the D = ⌈log₂ n⌉
-        depths and the end, the elements x_d `[b, D + 1, n, z]` and what they should be, t_d, of the
-        same shape. The permutation itself comes of `x` = the identity, n × n.
+        Sorted x `[b, n, z]` and sorted keys `[b, n]`. With `targets` also the elements x_d
+        `[b, D + 1, n, z]` at the D = ⌈log₂ n⌉ depths and the end, and what they should be, t_d, of
+        the same shape. To get the permutation itself, sort the identity, n × n, as `x`.
 
     Parameters: none.
 
@@ -101,44 +109,38 @@ class Quicksort(keras.layers.Layer):
 
     def __init__(
         self,
-        num_samples=0,
-        certainty=10.0,
-        proposals="uniform",
-        joint=False,
-        seed=None,
-        sigmoid="logistic",
-        **kwargs,
-    ):
+        num_samples: int | None = 0,
+        certainty: float = 10.0,
+        proposals: str = "uniform",
+        joint: bool = False,
+        seed: int | None = None,
+        sigmoid: str = "logistic",
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         # Keys are not cast to half precision, in which too many of them are equal.
-        super().__init__(**{"autocast": False, **kwargs})
+        kwargs.setdefault("autocast", False)
+        super().__init__(**kwargs)
         self.supports_masking = True
-        self.num_samples = None if num_samples is None else check_int("num_samples", num_samples, 0)
-        self.certainty = check_number("certainty", certainty, 0)
-        if self.certainty == 0 or not np.isfinite(self.certainty):
-            raise ValueError(
-                "Received an invalid value for `certainty`, expected a finite number above 0. "
-                f"Received: certainty={certainty!r}"
-            )
-        if proposals not in ("uniform", "logistic"):
-            raise ValueError(
-                "Received an invalid value for `proposals`, expected 'uniform' or 'logistic'. "
-                f"Received: proposals={proposals!r}"
-            )
-        if sigmoid not in ("logistic", "cauchy"):
-            raise ValueError(
-                "Received an invalid value for `sigmoid`, expected 'logistic' or 'cauchy'. "
-                f"Received: sigmoid={sigmoid!r}"
-            )
-        self.proposals = proposals
+        self.num_samples = check_int_or_none("num_samples", num_samples, 0)
+        self.certainty = check_positive("certainty", certainty)
+        self.proposals = check_choice("proposals", proposals, ("uniform", "logistic"))
         self.joint = bool(joint)
         self.seed = seed
-        self.sigmoid = sigmoid
+        self.sigmoid = check_choice("sigmoid", sigmoid, ("logistic", "cauchy"))
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._warned = False
 
-    def call(self, x, keys, targets=None, mask=None, training=False):
+    def call(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> tuple[Tensor, ...]:
         if mask is None:
             mask = mask_of(x)
+        x, keys = (ops.convert_to_tensor(a, sparse=False) for a in (x, keys))
         x = ops.cast(x, self.compute_dtype)
         keys = ops.cast(keys, self.variable_dtype)
         self._check_shapes(x, keys, targets, mask)
@@ -154,8 +156,9 @@ class Quicksort(keras.layers.Layer):
         return self._apply(splits, x, keys, targets)
 
     def _sort(self, x, keys, mask):
-        ranked = keys if mask is None else ops.where(mask, keys, float("inf"))
-        order = ops.argsort(ranked)
+        if is_exporting():
+            return _sort_by_ranks(x, keys, mask)
+        order = ops.argsort(keys if mask is None else ops.where(mask, keys, 0))
         if mask is not None:  # masked ones behind, even behind infinite keys
             order = ops.take_along_axis(
                 order, _stable(ops.take_along_axis(_behind(mask), order, axis=1)), axis=1
@@ -237,19 +240,21 @@ class Quicksort(keras.layers.Layer):
                 f"Received: shapes {', '.join(map(str, shapes))}"
             )
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Tensor, previous_mask: Any) -> Any:
         if previous_mask is None:
             return None
         return 2 * (_filled(ops.sum(ops.cast(previous_mask, "int32"), axis=1), inputs.shape[1]),)
 
-    def compute_output_shape(self, x_shape, keys_shape, targets_shape=None):
+    def compute_output_shape(
+        self, x_shape: Shape, keys_shape: Shape, targets_shape: Shape | None = None
+    ) -> tuple[tuple[int | None, ...], ...]:
         shapes = tuple(x_shape), tuple(keys_shape)
         if targets_shape is None:
             return shapes
         b, n, z = x_shape
         return *shapes, *2 * ((b, num_splits(n) + 1, n, z),)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "num_samples": self.num_samples,
@@ -281,6 +286,18 @@ def _reorder(x, keys, order):
     return moved, ops.take_along_axis(keys, order, axis=1)
 
 
+def _sort_by_ranks(x, keys, mask):
+    """The exact, stable sort without `argsort`, which ONNX does not have from PyTorch."""
+    whole = bucket_bounds(keys.shape[1], 0)
+    rank = bucket_ranks(keys if mask is None else ops.where(mask, keys, 0), whole)  # [b, n]
+    if mask is not None:
+        rank = bucket_ranks(rank + keys.shape[1] * _behind(mask), whole)
+    place = ops.arange(keys.shape[1], dtype="int32")[:, None]
+    moved = ops.equal(rank[:, None], place)  # [b, place, element]
+    ranked = ops.sum(ops.where(moved, keys[:, None], 0), axis=-1)
+    return ops.matmul(ops.cast(moved, x.dtype), x), ranked
+
+
 def _masked_last(x, keys, mask):
     """Masked elements put behind the others, and how many the others are."""
     lengths = ops.sum(ops.cast(mask, "int32"), axis=1)
@@ -288,6 +305,8 @@ def _masked_last(x, keys, mask):
 
 
 def _check_finite(keys, mask):
+    if is_exporting():
+        return
     values, counted = concrete_or_none(keys), True if mask is None else concrete_or_none(mask)
     if values is None or counted is None:
         return

@@ -1,8 +1,18 @@
 """A graph convolution whose neighborhood is learned."""
 
+from typing import Any, Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import (
+    Activation,
+    Config,
+    Initializer,
+    LayerArguments,
+    Shape,
+    Tensor,
+)
 from hyperkeras.layers.graph.base_graph_layer import GraphLayer
 from hyperkeras.ops.argument_validation import check_int
 from hyperkeras.ops.graph.candidates import (
@@ -15,53 +25,61 @@ from hyperkeras.ops.graph.message_passing import neighbor_proportions, propagate
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class SparseGraphConv(GraphLayer):
-    r"""A convolution over k nodes that each node chooses, each with a kernel of its own.
+    r"""A convolution over k nodes that each node chooses, each with its own kernel.
 
     .. math::
         y_i = \phi\Big(W_0 x_i + \sum_{k} v_{ik} W_k \sum_{j \in C_k(i)} q_{ijk}\, x_j + b\Big)
 
-    The sparse adaptive hyperlayer on a graph. Indices of nodes have no metric order, so each node
-    gets positions instead, and each node i gives, for each k, a Gaussian over positions and a
-    value:
+    This is the sparse adaptive hyperlayer on a graph. Indices of nodes have no metric order, so
+    each node gets positions instead. Each node i gives, for each k, a Gaussian over positions and
+    a value:
 
     .. math:: p_{jk} = \mathrm{sigmoid}(x_j P)_k, \qquad
         (\hat\mu_i, \hat\sigma_i, \hat v_i) = x_i T + t, \quad \mu = \mathrm{sigmoid}(\hat\mu),
         \quad v = 1 + \hat v
 
     For the first `neighbors` of them the candidates C are the node's neighbors in the graph. For
-    `global_neighbors` more they are the nodes next to μ among all of the graph's, and in training
-    drawn ones too. In training the shares q are the Gaussian's (`neighbor_proportions`,
-    `candidate_proportions`) and differentiable; at inference each Gaussian means the nearest
-    candidate alone, without a draw, and those that are as near share.
+    `global_neighbors` more they are the nodes next to μ among all nodes of the graph, and in
+    training drawn ones too. In training the proportions q are those of the Gaussian
+    (`neighbor_proportions`, `candidate_proportions`), and differentiable. At inference each
+    Gaussian stands for the nearest candidate alone, and nothing is drawn. Candidates that are as
+    near have equal proportions.
 
-    Permuted nodes give permuted outputs. Time and memory are linear in nodes and edges, but for a
-    sort of the nodes if there are `global_neighbors`.
+    Permuted nodes give permuted outputs. Time and memory are linear in nodes and edges, except for
+    a sort of the nodes if there are `global_neighbors`.
 
     Args:
-        units: Integer, features out.
-        neighbors: Integer ≥ 0: how many nodes are chosen among the neighbors.
-        global_neighbors: Integer ≥ 0: how many are chosen in the whole graph.
-        activation: Activation φ.
-        use_bias: Boolean.
-        sigma_scale: Float ≥ 0. Factor on all variances; positions lie in [0, 1].
-        global_samples: Integer ≥ 0, for each global neighbor, nodes drawn from the whole graph.
-        local_samples: Integer ≥ 0, for each global neighbor, nodes drawn near the mean.
-        region: Integer: the window of the latter, in places, or None for the whole graph.
-        kernel_initializer: Initializer of the kernel.
-        seed: Integer, or None for a random one.
+        units: Integer, the number of features of the output.
+        neighbors: Integer ≥ 0, how many nodes are chosen among the neighbors (default 4).
+        global_neighbors: Integer ≥ 0, how many nodes are chosen in the whole graph (default 0).
+        activation: Activation φ. None (default) for none.
+        use_bias: Boolean, whether the layer uses a bias vector (default `True`).
+        sigma_scale: Float ≥ 0, factor on all variances, between positions in [0, 1]
+            (default 0.02).
+        global_samples: Integer ≥ 0, how many nodes are drawn from the whole graph for each global
+            neighbor (default 0).
+        local_samples: Integer ≥ 0, how many nodes are drawn near the mean for each global neighbor
+            (default 0).
+        region: Integer, the width of the window that local samples are drawn from, in places. None
+            (default) for the whole graph.
+        kernel_initializer: Initializer of the kernel (default `"glorot_uniform"`).
+        seed: Integer, the seed of the draws. None (default) for a random one.
 
     Call arguments:
-        x: Tensor of shape `[n, f]`, node features of one graph or of a disjoint union of graphs;
-            or `[b, n, f]`, a batch of graphs.
-        edges: Integer tensor of shape `[e, 2]` or `[b, e, 2]`: pairs (i, j), node i reads node j.
-            Give each edge in both directions where the graph has none. In a batch, an edge of
-            which an end is −1 is padding. Or a two-dimensional `tf.SparseTensor`.
-        node_graph: Integer tensor `[n]` of each node's graph in a union, from 0 and below n; None
-            for one graph. Not with a batch.
-        edge_values: Tensor `[e]` or `[b, e]`: the share q goes by its size besides, messages have
-            its sign, and edges of value 0 are not there. None for ones.
-        mask: Boolean tensor `[b, n]` of a batch, False for padded nodes, which have no edges.
-        training: Boolean, whether shares are soft and nodes are drawn.
+        x: Tensor of shape `[n, f]`, node features of one graph or of a disjoint union of graphs,
+            or `[b, n, f]`, a batch of graphs or of signals on one graph.
+        edges: Integer tensor of shape `[e, 2]` or `[b, e, 2]`: pairs (i, j), where node i reads
+            node j. Give each edge in both directions where the graph has none. In a batch, an edge
+            with an end of −1 is padding, and `[e, 2]` are the edges of every graph. Or a
+            two-dimensional `tf.SparseTensor`.
+        node_graph: Integer tensor `[n]` of each node's graph in a union, from 0 and below n. None
+            (default) for one graph. Not with a batch.
+        edge_values: Tensor `[e]` or `[b, e]`, as `edges`. The proportions q are multiplied by its
+            size, and messages have its sign. Edges of value 0 are left out. None (default) for
+            ones.
+        mask: Boolean tensor `[b, n]` of a batch, False for padded nodes, which have no edges. None
+            (default) for the mask that comes with `x`, if any.
+        training: Boolean, whether proportions are soft and nodes are drawn (default `False`).
 
     Output shape:
         `[n, units]` or `[b, n, units]`.
@@ -86,19 +104,19 @@ class SparseGraphConv(GraphLayer):
 
     def __init__(
         self,
-        units,
-        neighbors=4,
-        global_neighbors=0,
-        activation=None,
-        use_bias=True,
-        sigma_scale=0.02,
-        global_samples=0,
-        local_samples=0,
-        region=None,
-        kernel_initializer="glorot_uniform",
-        seed=None,
-        **kwargs,
-    ):
+        units: int,
+        neighbors: int = 4,
+        global_neighbors: int = 0,
+        activation: Activation = None,
+        use_bias: bool = True,
+        sigma_scale: float = 0.02,
+        global_samples: int = 0,
+        local_samples: int = 0,
+        region: int | None = None,
+        kernel_initializer: Initializer = "glorot_uniform",
+        seed: int | None = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(sigma_scale, global_samples, local_samples, region, seed, **kwargs)
         self.units = check_int("units", units, 1)
         self.neighbors = check_int("neighbors", neighbors, 0)
@@ -112,7 +130,13 @@ class SparseGraphConv(GraphLayer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, x_shape, edges_shape=None, node_graph_shape=None, edge_values_shape=None):
+    def build(
+        self,
+        x_shape: Shape,
+        edges_shape: Shape | None = None,
+        node_graph_shape: Shape | None = None,
+        edge_values_shape: Shape | None = None,
+    ) -> None:
         f, k = self.features(x_shape), self.neighbors + self.global_neighbors
         self.position_kernel = self.add_float32_weight("position_kernel", (f, k), "glorot_uniform")
         self.tuple_kernel = self.add_float32_weight("tuple_kernel", (f, 3 * k), "glorot_uniform")
@@ -124,7 +148,15 @@ class SparseGraphConv(GraphLayer):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
-    def call(self, x, edges, node_graph=None, edge_values=None, mask=None, training=False):
+    def call(
+        self,
+        x: Tensor,
+        edges: Tensor,
+        node_graph: Tensor | None = None,
+        edge_values: Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
         given = x
         x, edges, node_graph, edge_values = self.union(x, edges, node_graph, edge_values, mask)
         high = ops.cast(x, self.variable_dtype)
@@ -134,12 +166,12 @@ class SparseGraphConv(GraphLayer):
         means, sigmas = ops.sigmoid(means), self.variances(sigmas)
         read = []
         if self.neighbors:
-            here = [a[:, : self.neighbors] for a in (positions, means, sigmas)]
-            read += self._read_neighbors(high, edges, edge_values, *here, training)
+            p, m, v = (a[:, : self.neighbors] for a in (positions, means, sigmas))
+            read += self._read_neighbors(high, edges, edge_values, p, m, v, training)
         if self.global_neighbors:
-            here = [a[:, self.neighbors :] for a in (positions, means, sigmas)]
-            read += self._read_anywhere(high, node_graph, *here, training)
-        read = [one * (1 + values[:, k : k + 1]) for k, one in enumerate(read)]
+            p, m, v = (a[:, self.neighbors :] for a in (positions, means, sigmas))
+            read += self._read_anywhere(high, node_graph, p, m, v, training)
+        read = [message * (1 + values[:, k : k + 1]) for k, message in enumerate(read)]
         read = ops.cast(ops.concatenate([high, *read], axis=-1), self.compute_dtype)
         y = ops.matmul(read, self.kernel)
         y = self.activation(y if self.bias is None else y + self.bias)
@@ -170,10 +202,12 @@ class SparseGraphConv(GraphLayer):
             for k in range(self.global_neighbors)
         ]
 
-    def compute_output_shape(self, x_shape, *args, **kwargs):
+    def compute_output_shape(
+        self, x_shape: Shape, *args: Any, **kwargs: Any
+    ) -> tuple[int | None, ...]:
         return (*x_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,
@@ -185,6 +219,6 @@ class SparseGraphConv(GraphLayer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> "SparseGraphConv":
         # Files of 0.1.0's development spell these arguments the British way.
         return cls(**{key.replace("neighbours", "neighbors"): v for key, v in config.items()})

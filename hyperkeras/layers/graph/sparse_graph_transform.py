@@ -1,10 +1,13 @@
 """A transformation of graphs into graphs whose wiring is learned."""
 
+from typing import Any, Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
 from hyperkeras.layers.graph.base_graph_layer import GraphLayer
-from hyperkeras.ops.argument_validation import check_int
+from hyperkeras.ops.argument_validation import check_choice, check_int
 from hyperkeras.ops.graph.candidates import (
     candidate_nodes,
     candidate_proportions,
@@ -15,15 +18,15 @@ from hyperkeras.ops.graph.message_passing import propagate
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class SparseGraphTransform(GraphLayer):
-    r"""Maps a graph to another one on the same nodes: each edge moves, and takes a new value.
+    r"""Maps a graph to another graph on the same nodes: each edge moves, and gets a new value.
 
     .. math::
         A'_{st} = \sum_{(i, j)} \sum_k v_{ijk}\, q\big((s, t) \mid (i, j), k\big)
 
-    The sparse adaptive hyperlayer, with the adjacency matrix for input and for output, neither of
-    them ever dense: there are k continuous tuples for each edge. Indices of nodes have no metric
-    order, so each node gets positions instead, and a small network of an edge's two nodes gives
-    where its ends move, how far they are spread, and the value:
+    This is the sparse adaptive hyperlayer with the adjacency matrix as its input and output. The
+    matrices are never dense: there are k continuous tuples for each edge. Indices of nodes have no
+    metric order, so each node gets positions instead. A small network of the two nodes of an edge
+    gives where its ends move, their variance, and the value:
 
     .. math::
         p_j = \mathrm{sigmoid}(x_j P), \quad
@@ -32,32 +35,36 @@ class SparseGraphTransform(GraphLayer):
         v = a_{ij} (1 + \hat v)
 
     In training the candidates (s, t) of a tuple are the edge itself, the four pairs of nodes next
-    to its means in the order of their positions, and drawn ones; they share its value by their
-    Gaussian density. At inference each end is rounded to the nearest node, the edge's own first
-    among equals, and carries the value: with Δ = 0 the graph stays what it is.
+    to its means in the order of their positions, and drawn ones. Its value is divided among them in
+    proportion to their Gaussian density. At inference each end is rounded to the nearest node,
+    first of all the edge's own, and has the whole value. With Δ = 0 the graph stays what it is.
 
-    Permuted nodes give the same graph, permuted (where nodes have the same position, and an end
-    means another node than its own, any of them may be chosen). Time and memory are linear in nodes
-    and edges, but for a sort of the nodes.
+    Permuted nodes give the same graph, permuted. (Where nodes have the same position, and an end
+    stands for another node than its own, any of them may be chosen.) Time and memory are linear in
+    nodes and edges, except for a sort of the nodes.
 
     Args:
-        num_tuples: Integer k ≥ 1, tuples an edge.
-        hidden_units: Integer, the small network's.
-        output: `"edges"`, or `"nodes"` for the product of the new adjacency with `x`.
-        sigma_scale: Float ≥ 0. Factor on all variances; positions lie in [0, 1].
-        global_samples: Integer ≥ 0, pairs a tuple drawn from its whole graph.
-        local_samples: Integer ≥ 0, pairs a tuple drawn near its means.
-        region: Integer: the window of the latter, in places, or None for the whole graph.
-        seed: Integer, or None for a random one.
+        num_tuples: Integer k ≥ 1, how many tuples an edge has (default 1).
+        hidden_units: Integer, the width of the small network (default 16).
+        output: `"edges"` (default), or `"nodes"` for the product of the new adjacency with `x`.
+        sigma_scale: Float ≥ 0, factor on all variances, between positions in [0, 1]
+            (default 0.02).
+        global_samples: Integer ≥ 0, how many pairs are drawn from the whole graph for each tuple
+            (default 0).
+        local_samples: Integer ≥ 0, how many pairs are drawn near the means of each tuple
+            (default 0).
+        region: Integer, the width of the window that local samples are drawn from, in places. None
+            (default) for the whole graph.
+        seed: Integer, the seed of the draws. None (default) for a random one.
 
     Call arguments:
-        x, edges, node_graph, edge_values, mask: As of `SparseGraphConv`; edge values are a.
-        training: Boolean, whether tuples are shared among candidates.
+        x, edges, node_graph, edge_values, mask: See `SparseGraphConv`. Edge values are a.
+        training: Boolean, whether a tuple is divided among candidates (default `False`).
 
     Output shape:
         With `"edges"`: edges `[e k c, 2]` and values `[e k c]`, for c = 5 + samples candidates in
         training and c = 1 at inference, those of an edge together. An edge that occurs more than
-        once counts with the sum of its values. In a batch `[b, e k c, 2]` and `[b, e k c]`;
+        once counts with the sum of its values. In a batch `[b, e k c, 2]` and `[b, e k c]`, where
         padding stays −1, with value 0. With `"nodes"`, the shape of `x`.
 
     Parameters: f k + 2 f h + h + 4 k (h + 1) for h hidden units.
@@ -77,27 +84,28 @@ class SparseGraphTransform(GraphLayer):
 
     def __init__(
         self,
-        num_tuples=1,
-        hidden_units=16,
-        output="edges",
-        sigma_scale=0.02,
-        global_samples=0,
-        local_samples=0,
-        region=None,
-        seed=None,
-        **kwargs,
-    ):
+        num_tuples: int = 1,
+        hidden_units: int = 16,
+        output: str = "edges",
+        sigma_scale: float = 0.02,
+        global_samples: int = 0,
+        local_samples: int = 0,
+        region: int | None = None,
+        seed: int | None = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(sigma_scale, global_samples, local_samples, region, seed, **kwargs)
         self.num_tuples = check_int("num_tuples", num_tuples, 1)
         self.hidden_units = check_int("hidden_units", hidden_units, 1)
-        if output not in ("edges", "nodes"):
-            raise ValueError(
-                "Received an invalid value for `output`, expected 'edges' or 'nodes'. "
-                f"Received: output={output!r}"
-            )
-        self.output_kind = output
+        self.output_kind = check_choice("output", output, ("edges", "nodes"))
 
-    def build(self, x_shape, edges_shape=None, node_graph_shape=None, edge_values_shape=None):
+    def build(
+        self,
+        x_shape: Shape,
+        edges_shape: Shape | None = None,
+        node_graph_shape: Shape | None = None,
+        edge_values_shape: Shape | None = None,
+    ) -> None:
         f, k, h = self.features(x_shape), self.num_tuples, self.hidden_units
         small = keras.initializers.VarianceScaling(0.1, "fan_in")
         self.position_kernel = self.add_float32_weight("position_kernel", (f, k), "glorot_uniform")
@@ -106,7 +114,15 @@ class SparseGraphTransform(GraphLayer):
         self.head_kernel = self.add_float32_weight("head_kernel", (h, 4 * k), small)
         self.head_bias = self.add_float32_weight("head_bias", (4 * k,), "zeros")
 
-    def call(self, x, edges, node_graph=None, edge_values=None, mask=None, training=False):
+    def call(
+        self,
+        x: Tensor,
+        edges: Tensor,
+        node_graph: Tensor | None = None,
+        edge_values: Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> Any:
         given = x
         x, edges, node_graph, edge_values = self.union(x, edges, node_graph, edge_values, mask)
         high = ops.cast(x, self.variable_dtype)
@@ -138,7 +154,7 @@ class SparseGraphTransform(GraphLayer):
         return ops.sigmoid(logits), means, self.variances(sigmas), 1 + values
 
     def _wire(self, edges, node_graph, positions, means, sigmas, training):
-        """The candidates' nodes, two times `[c, e, k]`, and their shares, or None for c = 1."""
+        """Candidates' nodes, two times `[c, e, k]`, and their proportions, or None for c = 1."""
         graph = ops.take(node_graph, edges[:, 0], axis=0)
         samples = (self.global_samples, self.local_samples) if training else (0, 0)
         own, near = [], []
@@ -151,8 +167,8 @@ class SparseGraphTransform(GraphLayer):
             )
         if not training:
             columns = [
-                nearest_candidates(ops.concatenate([one, both], axis=0), positions, mean)
-                for one, both, mean in zip(own, near, means, strict=True)
+                nearest_candidates(ops.concatenate([itself, both], axis=0), positions, mean)
+                for itself, both, mean in zip(own, near, means, strict=True)
             ]
             return [column[None] for column in columns], None
         sources, targets = near
@@ -163,19 +179,19 @@ class SparseGraphTransform(GraphLayer):
         ]
         return columns, candidate_proportions(columns, positions, means, sigmas)
 
-    def compute_output_shape(self, x_shape, *args, **kwargs):
+    def compute_output_shape(self, x_shape: Shape, *args: Any, **kwargs: Any) -> Any:
         if self.output_kind == "nodes":
             return tuple(x_shape)
         return (*x_shape[:-2], None, 2), (*x_shape[:-2], None)
 
-    def compute_output_spec(self, x, *args, **kwargs):
+    def compute_output_spec(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         shape = self.compute_output_shape(x.shape)
         if self.output_kind == "nodes":
             return keras.KerasTensor(shape, dtype=self.compute_dtype)
         edges, values = shape
         return keras.KerasTensor(edges, "int32"), keras.KerasTensor(values, self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "num_tuples": self.num_tuples,

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from hyperkeras.ops.graph.message_passing import EPSILON, TIE
+from hyperkeras.ops.graph.message_passing import EPSILON, IMPOSSIBLE, TIE
 
 
 def node_order(positions, node_graph):
@@ -136,7 +136,7 @@ def candidate_proportions(columns, positions, means, sigmas):
         for nodes in columns:
             same = ops.logical_and(same, nodes[:c] == nodes[c])
         copies.append(ops.any(same, axis=0))
-    logits = ops.where(ops.stack(copies, axis=0), -float("inf"), logits)
+    logits = ops.where(ops.stack(copies, axis=0), IMPOSSIBLE, logits)
     return ops.softmax(logits, axis=0)
 
 

@@ -6,6 +6,7 @@ An edge (i, j) is the entry A_ij of the adjacency matrix: node i reads node j.
 from keras import ops
 
 EPSILON = 1e-6
+IMPOSSIBLE = -1e30  # below all logits: differences of −∞ would be NaN
 TIE = 1e-6  # of positions in [0, 1]: what is nearer by less is as near
 
 
@@ -107,8 +108,7 @@ def neighbor_proportions(edges, positions, means, sigmas, mass=None, rounded=Fal
         logits = -ops.abs(apart)
     else:
         logits = ops.square(apart) / (-2 * (EPSILON + ops.take(sigmas, i, axis=0)))
-    # A number below all stands for −∞, whose differences would be NaN.
-    logits = ops.where(present > 0, logits, -1e30)
+    logits = ops.where(present > 0, logits, IMPOSSIBLE)
     best = ops.take(ops.segment_max(ops.stop_gradient(logits), i, num_segments=n), i, axis=0)
     if rounded:
         proportions = ops.cast(logits >= best - TIE, logits.dtype) * present

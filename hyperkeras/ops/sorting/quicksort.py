@@ -176,7 +176,8 @@ def choice_proportions(choices, logits, bounds, joint=False):
     earlier = np.tri(m, k=-1, dtype=bool)[:, :, None]
     copies = ops.any(ops.logical_and(equal, earlier), axis=2)
     log_p = bucket_sums(terms, apart)
-    return ops.softmax(ops.where(copies, -float("inf"), log_p), axis=1)
+    # Not −∞, which checks for finite numbers refuse.
+    return ops.softmax(ops.where(copies, -1e30, log_p), axis=1)
 
 
 def half_permutation(choices, proportions, bounds):

@@ -89,7 +89,7 @@ def test_candidates_lie_beside_the_means_and_in_their_graph():
     assert len(np.unique(found[2:7])) > n // 2
 
 
-def test_shares_are_gaussian_and_count_copies_once():
+def test_proportions_are_gaussian_and_count_copies_once():
     positions = np.array([[0.1], [0.2], [0.9]], "float32")
     columns = [np.array([0, 1, 1, 0])[:, None, None], np.array([2, 2, 2, 1])[:, None, None]]
     means, sigma = (np.array([[0.15]], "float32"), np.array([[0.7]], "float32")), 0.1
@@ -97,7 +97,7 @@ def test_shares_are_gaussian_and_count_copies_once():
     pairs = [(0, 2), (1, 2), (0, 1)]
     distances = [((positions[list(pair)] - np.ravel(means)[:, None]) ** 2).sum() for pair in pairs]
     near = {pair: (1, d) for pair, d in zip(pairs, distances, strict=True)}
-    expected = reference.gaussian_shares(near, sigma, True)
+    expected = reference.gaussian_proportions(near, sigma, True)
     np.testing.assert_allclose(found[2], 0)
     for place, pair in ((0, (0, 2)), (1, (1, 2)), (3, (0, 1))):
         np.testing.assert_allclose(found[place, 0, 0], expected[pair], rtol=1e-4)
@@ -113,7 +113,7 @@ def test_equally_near_neighbors_share():
 
 
 @pytest.mark.parametrize("which", ["neighbors", "candidates", "messages"])
-def test_gradients_of_shares_are_those_of_finite_differences(which):
+def test_gradients_of_proportions_are_those_of_finite_differences(which):
     there = np.random.default_rng(2)
     p, mu, sigma = there.random((4, 2)), there.random((4, 2)), 0.1 + there.random((4, 2))
     edges = np.array([[0, 1], [0, 2], [0, 3], [1, 0], [1, 1], [2, 3]])
@@ -274,7 +274,7 @@ def test_bad_graphs_are_named(layer):
         ((X, np.array([[0, N]])), f"from 0 to {N - 1}. Received: {N}"),
         ((X, np.array([[-1, 0]])), "Received: -1"),
         ((X, EDGES.T), "`edges`"),
-        ((X[None], EDGES), "`edges`"),
+        ((X, EDGES[None]), "`edges`"),
         ((X[None], EDGES[None], np.zeros(N, "int32")), "node_graph"),
     ):
         with pytest.raises(ValueError, match=said):
