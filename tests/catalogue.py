@@ -169,6 +169,15 @@ CASES = [
         draws=False,
     ),
     Case(
+        "fixed",
+        ("SparseHyperlayer", "FixedSource"),
+        sparse((3,), lambda: layers.FixedSource([[0, 3], [2, 1], [0, 0], [2, 1]], "normal")),
+        (4,),
+        (3,),
+        4,
+        draws=False,
+    ),
+    Case(
         "glimpse_box",
         ("Glimpse", "BoxSource"),
         lambda sampling=SAMPLING: layers.Glimpse((2, 3), num_glimpses=2, seed=1, **sampling),
@@ -183,6 +192,14 @@ CASES = [
         (6, 7, 1),
         (1, 3, 3, 1),
         6 * 6 * 7 + 1,
+    ),
+    Case(
+        "glimpse_volume",
+        ("Glimpse", "BoxSource"),
+        lambda sampling=SAMPLING: layers.Glimpse((2, 1, 2), seed=1, **sampling),
+        (4, 3, 5, 1),
+        (1, 2, 1, 2, 1),
+        6 * 4 * 3 * 5 + 1,
     ),
     Case(
         "hyper_conv2d",

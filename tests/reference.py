@@ -68,16 +68,9 @@ def contract(tuples, values, x, target_shape):
 
 
 def box_grid(box, shape):
-    """(vmin, vmax, hmin, hmax) and (rows, columns) -> means [rows * columns, 2]."""
-    top, bottom, left, right = box
-    rows, columns = shape
-    return np.array(
-        [
-            (top + i / rows * (bottom - top), left + j / columns * (right - left))
-            for i in range(rows)
-            for j in range(columns)
-        ]
-    )
+    """First and last of each axis, such as (vmin, vmax, hmin, hmax) -> means [points, axes]."""
+    low, high = np.array(box)[0::2], np.array(box)[1::2]
+    return np.array([low + np.array(i) / shape * (high - low) for i in np.ndindex(*shape)])
 
 
 def source(layer, x):
@@ -86,6 +79,9 @@ def source(layer, x):
     w = {v.name: v.numpy().astype("float64") for v in layer.weights}
     x = np.asarray(x, "float64")
     b, size = len(x), layer.size
+    if kind == "FixedSource":
+        means = np.repeat(layer.tuples[None].astype("float64"), b, axis=0)
+        return means, np.zeros(means.shape), np.repeat(w["values"][None], b, axis=0)
     if kind == "FreeSource":
         raw_means, raw_sigmas = w["means"][None], w["sigmas"][None]
         values = w.get("values", np.ones(layer.num_tuples))[None]
@@ -115,23 +111,18 @@ def source(layer, x):
 
 
 def _boxes(raw, size, shape):
-    scale = np.array([size[0], size[0], size[1], size[1]]) - 1
-    boxes = sigmoid(raw + np.array([-1, 1, -1, 1])) * scale
+    boxes = sigmoid(raw + np.array([-1, 1] * len(size))) * (np.repeat(size, 2) - 1)
     return np.stack([np.concatenate([box_grid(one, shape) for one in row]) for row in boxes])
 
 
 def _affine_grids(raw, size, shape):
-    matrices = raw.reshape(*raw.shape[:2], 2, 3) + np.array([[0.5, 0, 0], [0, 0.5, 0]])
-    means = []
-    for row in matrices:
-        points = [
-            matrix @ (u, v, 1)
-            for matrix in row
-            for u in np.linspace(-1, 1, shape[0])
-            for v in np.linspace(-1, 1, shape[1])
-        ]
-        means.append((np.array(points) + 1) / 2 * (np.array(size) - 1))
-    return np.clip(np.stack(means), 0, np.array(size) - 1)
+    d = len(size)
+    matrices = raw.reshape(*raw.shape[:2], d, d + 1) + 0.5 * np.eye(d, d + 1)
+    axes = [np.linspace(-1, 1, n) for n in shape]
+    points = [[axis[i] for axis, i in zip(axes, at, strict=True)] for at in np.ndindex(*shape)]
+    means = [np.array([m @ [*point, 1] for m in row for point in points]) for row in matrices]
+    last = np.array(size) - 1
+    return np.clip((np.stack(means) + 1) / 2 * last, 0, last)
 
 
 def phm_kernel(layer):
@@ -428,7 +419,7 @@ def graph_output(layer, x, edges, training, values=None):
                 if m >= layer.neighbors:
                     worth = dict.fromkeys(beside(p, mu[i, m]), 1.0)
                 near = {j: (abs(a), (p[j] - mu[i, m]) ** 2) for j, a in worth.items()}
-                for j, q in gaussian_shares(near, sigma[i, m], training).items():
+                for j, q in gaussian_proportions(near, sigma[i, m], training).items():
                     found[i] += q * np.sign(worth[j]) * (1 + v[i, m]) * x[j]
             read.append(found)
         y = np.concatenate(read, axis=1) @ w["kernel"]
@@ -450,7 +441,7 @@ def graph_output(layer, x, edges, training, values=None):
                 pair: (1.0, sum((p[c] - one) ** 2 for c, one in zip(pair, mu, strict=True)))
                 for pair in sorted(pairs)
             }
-            for (s, t), q in gaussian_shares(near, sigma, training).items():
+            for (s, t), q in gaussian_proportions(near, sigma, training).items():
                 y[s] += q * v * x[t]
     return y
 
@@ -462,7 +453,7 @@ def beside(positions, mean):
     return [int(order[below]), int(order[min(below + 1, len(order) - 1)])]
 
 
-def gaussian_shares(candidates, sigma, training):
+def gaussian_proportions(candidates, sigma, training):
     """{candidate: (mass, squared distance)} -> {candidate: share}, or all to the nearest."""
     kept = {c: pair for c, pair in candidates.items() if pair[0] > 0}
     if not kept:

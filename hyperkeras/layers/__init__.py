@@ -23,6 +23,7 @@ from hyperkeras.layers.sources.affine_source import AffineSource
 from hyperkeras.layers.sources.base_source import Source
 from hyperkeras.layers.sources.box_source import BoxSource
 from hyperkeras.layers.sources.dense_source import DenseSource
+from hyperkeras.layers.sources.fixed_source import FixedSource
 from hyperkeras.layers.sources.free_source import FreeSource
 from hyperkeras.layers.sources.top_k_source import TopKSource
 from hyperkeras.layers.sparse.glimpse import Glimpse
@@ -34,6 +35,7 @@ __all__ = [
     "CoordinateGenerator",
     "DCTGenerator",
     "DenseSource",
+    "FixedSource",
     "FreeSource",
     "Generator",
     "Glimpse",

@@ -4,36 +4,39 @@ import keras
 import numpy as np
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 from hyperkeras.layers.sources.grid_source import GridSource
 from hyperkeras.ops.sparse.index_space import scale_means
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class AffineSource(GridSource):
-    r"""A grid under an affine map for each glimpse: 2 × 3 numbers place all its tuples.
+    r"""A grid under an affine map for each glimpse: 2 × 3 numbers place all tuples of an image.
 
     .. math:: \mu = \mathrm{clip}\left(\frac{A\,(u, v, 1)^\top + 1}{2} \odot (H - 1, W - 1)\right)
 
     for grid points (u, v) evenly spaced over [−1, 1]², rows first, and A = Â + ½ (I | 0) with Â
-    linear in the localization network's features: the first glimpses hold the middle half of
-    each axis. Points that would lie outside are moved onto the image's border, where their
-    gradient is zero.
+    linear in the localization network's features. Signals have one such axis, volumes have three.
+    The first glimpses hold the middle half of each axis. Points that would lie outside are moved
+    onto the image's border, where their gradient is zero.
 
     Args:
-        grid_shape: Integer, or pair of integers (height, width).
-        network: Keras layer or model, the localization network; None to read the image itself.
-        num_glimpses: Integer g.
-        sigma_scale: Float ≥ 0. Factor on all variances.
-        min_sigma: Float ≥ 0. Added to the variance, as a fraction of the image's size.
+        grid_shape: Integer for a square grid, or sequence of one to three integers, such as
+            (height, width): the grid's points along each axis.
+        network: Keras layer or model, the localization network. None (default) to read the image
+            itself.
+        num_glimpses: Integer g, the number of grids (default 1).
+        sigma_scale: Float ≥ 0, factor on all variances (default 0.1).
+        min_sigma: Float ≥ 0, added to the variance, as a fraction of the image's size (default 0).
 
     Input shape:
         Whatever the localization network takes.
 
     Output shape:
-        Means and variances `[b, g height width, 2]`, in pixels (row, column); values
+        Means and variances `[b, g height width, 2]`, in pixels (row, column), and values
         `[b, g height width]`.
 
-    Parameters: the network's, 6 g F for F features, and g variances.
+    Parameters: the network's, d (d + 1) g F for F features and grids of d axes, and g variances.
 
     Example:
 
@@ -49,16 +52,18 @@ class AffineSource(GridSource):
         - [Bloem, 2018](https://arxiv.org/abs/1810.09184)
     """
 
-    numbers = 6
-    start = (0.5, 0.0, 0.0, 0.0, 0.5, 0.0)
+    @property
+    def start(self) -> tuple[float, ...]:
+        d = len(self.grid_shape)
+        return tuple(0.5 * np.eye(d, d + 1).ravel())
 
-    def place(self, raw):
-        height, width = self.grid_shape
-        u, v = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-        points = np.stack([u, v, np.ones_like(u)]).reshape(3, -1)  # [3, height * width]
-        matrix = ops.reshape(raw, (-1, self.num_glimpses, 2, 3))
-        mapped = ops.matmul(matrix, ops.cast(points, raw.dtype))  # [b, g, 2, height * width]
-        last = np.array(self.size) - 1
+    def place(self, raw: Tensor) -> Tensor:
+        d = len(self.grid_shape)
+        axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in self.grid_shape), indexing="ij")
+        points = np.stack([*axes, np.ones_like(axes[0])]).reshape(d + 1, -1)  # [d + 1, n]
+        matrix = ops.reshape(raw, (-1, self.num_glimpses, d, d + 1))
+        mapped = ops.matmul(matrix, ops.cast(points, raw.dtype))  # [b, g, d, n]
+        last = np.array(self.bound_size()) - 1
         index = (ops.swapaxes(mapped, -1, -2) + 1) / 2 * ops.cast(last, raw.dtype)
-        means = scale_means(index, self.size, method="clamp")
-        return ops.reshape(means, (-1, self.num_glimpses, height, width, 2))
+        means = scale_means(index, self.bound_size(), method="clamp")
+        return ops.reshape(means, (-1, self.num_glimpses, *self.grid_shape, d))

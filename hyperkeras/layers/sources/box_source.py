@@ -1,15 +1,16 @@
-"""Evenly spaced tuples inside a box, placed by four numbers."""
+"""Evenly spaced tuples inside a box, placed by its first and last row, column and so on."""
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 from hyperkeras.layers.sources.grid_source import GridSource
 from hyperkeras.ops.sparse.index_space import scale_means
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class BoxSource(GridSource):
-    r"""A grid inside an upright box for each glimpse: four numbers place all its tuples.
+    r"""A grid inside an upright box for each glimpse: four numbers place all tuples of an image.
 
     .. math::
         (v_0, v_1, h_0, h_1) &= \mathrm{sigmoid}(\hat b + (-1, 1, -1, 1))
@@ -17,23 +18,27 @@ class BoxSource(GridSource):
         \mu_{ij} &= \left(v_0 + \tfrac{i}{n_v}(v_1 - v_0),\;
             h_0 + \tfrac{j}{n_h}(h_1 - h_0)\right)
 
-    for an image of H × W and a grid of n_v × n_h points; b̂ is linear in the localization
-    network's features. The first boxes hold the middle half of each axis.
+    for an image of H × W and a grid of n_v × n_h points, where b̂ is linear in the localization
+    network's features. Signals have one such axis, volumes have three. The first boxes hold the
+    middle half of each axis.
 
     Args:
-        grid_shape: Integer, or pair of integers (n_v, n_h).
-        network: Keras layer or model, the localization network; None to read the image itself.
-        num_glimpses: Integer g.
-        sigma_scale: Float ≥ 0. Factor on all variances.
-        min_sigma: Float ≥ 0. Added to the variance, as a fraction of the image's size.
+        grid_shape: Integer for a square grid, or sequence of one to three integers, such as
+            (n_v, n_h): the grid's points along each axis.
+        network: Keras layer or model, the localization network. None (default) to read the image
+            itself.
+        num_glimpses: Integer g, the number of grids (default 1).
+        sigma_scale: Float ≥ 0, factor on all variances (default 0.1).
+        min_sigma: Float ≥ 0, added to the variance, as a fraction of the image's size (default 0).
 
     Input shape:
         Whatever the localization network takes.
 
     Output shape:
-        Means and variances `[b, g n_v n_h, 2]`, in pixels (row, column); values `[b, g n_v n_h]`.
+        Means and variances `[b, g n_v n_h, 2]`, in pixels (row, column), and values
+        `[b, g n_v n_h]`.
 
-    Parameters: the network's, 4 g F for F features, and g variances.
+    Parameters: the network's, 2 d g F for F features and grids of d axes, and g variances.
 
     Example:
 
@@ -48,22 +53,24 @@ class BoxSource(GridSource):
         - [Bloem, 2018](https://arxiv.org/abs/1810.09184), attention experiment
     """
 
-    numbers = 4
-    start = (-1.0, 1.0, -1.0, 1.0)
+    @property
+    def start(self) -> tuple[float, ...]:
+        return (-1.0, 1.0) * len(self.grid_shape)
 
-    def boxes(self, inputs):
-        """Boxes `[b, g, 4]` in pixels: first row, last row, first column, last column."""
+    def boxes(self, inputs: Tensor) -> Tensor:
+        """Boxes `[b, g, 2 d]` in pixels: the first and last row, then column, of each."""
         return self._scale_boxes(self.raw_grids(inputs))
 
-    def _scale_boxes(self, raw):
-        height, width = self.size
-        return scale_means(raw, (height, height, width, width))
+    def _scale_boxes(self, raw: Tensor) -> Tensor:
+        return scale_means(raw, tuple(s for s in self.bound_size() for _ in range(2)))
 
-    def place(self, raw):
+    def place(self, raw: Tensor) -> Tensor:
         boxes = self._scale_boxes(raw)
-        axes = []
+        rank, axes = len(self.grid_shape), []
         for a, n in enumerate(self.grid_shape):
             low, high = boxes[..., 2 * a, None], boxes[..., 2 * a + 1, None]  # [b, g, 1]
-            axes.append(low + ops.arange(n, dtype=boxes.dtype) / n * (high - low))
-        rows, cols = axes[0][..., :, None], axes[1][..., None, :]
-        return ops.stack([rows + 0 * cols, cols + 0 * rows], axis=-1)  # [b, g, n_v, n_h, 2]
+            points = low + ops.arange(n, dtype=boxes.dtype) / n * (high - low)  # [b, g, n]
+            others = [1 if r != a else n for r in range(rank)]
+            points = ops.reshape(points, (-1, self.num_glimpses, *others))
+            axes.append(points * ops.ones(self.grid_shape, dtype=boxes.dtype))
+        return ops.stack(axes, axis=-1)  # [b, g, *grid_shape, d]

@@ -1,8 +1,11 @@
 """Index tuples computed from the input: the adaptive source."""
 
+from typing import Unpack
+
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
 from hyperkeras.initializers import LogitUniform
 from hyperkeras.layers.sources.network_source import NetworkSource
 from hyperkeras.ops.argument_validation import check_int
@@ -15,16 +18,18 @@ class DenseSource(NetworkSource):
     .. math:: (\hat\mu, \hat\sigma, v) = (\hat\mu_0, \hat\sigma_0, v_0)
         + \mathrm{flatten}(f(x))\, W
 
-    with f the network, W the head's kernel and (μ̂₀, σ̂₀, v₀) free parameters that start as
-    `FreeSource`'s do: a free wiring, moved by the input.
+    with f the network, W the head's kernel and (μ̂₀, σ̂₀, v₀) free parameters that start as those
+    of `FreeSource`. The input moves the free wiring.
 
     Args:
         num_tuples: Integer k, the number of continuous tuples.
-        network: Keras layer or model f that maps the input to features of any shape; None to
-            read the input itself.
-        sigma_scale: Float ≥ 0. Factor on all variances.
-        min_sigma: Float ≥ 0. Added to the variance, as a fraction of the tensor's size.
-        fixed_values: Boolean. Whether all values are 1 and neither learned nor computed.
+        network: Keras layer or model f that maps the input to features of any shape. None
+            (default) to read the input itself. Several sources may share a network.
+        sigma_scale: Float ≥ 0, factor on all variances (default 0.2).
+        min_sigma: Float ≥ 0, added to the variance, as a fraction of the tensor's size
+            (default 0).
+        fixed_values: Boolean, whether all values are 1, neither learned nor computed
+            (default `False`).
 
     Input shape:
         `[b, ...]`, whatever the network takes.
@@ -49,18 +54,18 @@ class DenseSource(NetworkSource):
 
     def __init__(
         self,
-        num_tuples,
-        network=None,
-        sigma_scale=0.2,
-        min_sigma=0.0,
-        fixed_values=False,
-        **kwargs,
-    ):
+        num_tuples: int,
+        network: keras.layers.Layer | None = None,
+        sigma_scale: float = 0.2,
+        min_sigma: float = 0.0,
+        fixed_values: bool = False,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(network, sigma_scale=sigma_scale, min_sigma=min_sigma, **kwargs)
         self.num_tuples = check_int("num_tuples", num_tuples, 1)
         self.fixed_values = bool(fixed_values)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         k, c = self.num_tuples, len(self.bound_size())
         numbers = c + 1 if self.fixed_values else c + 2
         self.build_head(input_shape, k * numbers, scale=0.1)
@@ -76,17 +81,18 @@ class DenseSource(NetworkSource):
                 name="values", shape=(k,), initializer="ones", autocast=False
             )
 
-    def call(self, inputs):
-        c = len(self.size)
+    def call(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        c = len(self.bound_size())
         raw = self.raw(inputs)
         raw = ops.reshape(raw, (ops.shape(raw)[0], self.num_tuples, -1))  # [b, k, n]
-        means, sigmas = self.scale(raw[..., :c] + self.means, raw[..., c] + self.sigmas)
+        start, spread = (ops.cast(x, raw.dtype) for x in (self.means, self.sigmas))
+        means, sigmas = self.scale(raw[..., :c] + start, raw[..., c] + spread)
         values = ops.ones_like(raw[..., c])
         if self.values is not None:
-            values = raw[..., c + 1] + self.values
+            values = raw[..., c + 1] + ops.cast(self.values, raw.dtype)
         return means, sigmas, values
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "num_tuples": self.num_tuples,

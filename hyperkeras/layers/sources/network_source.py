@@ -1,33 +1,43 @@
-"""What the sources that read the input share."""
+"""Base class of the sources that read the input."""
+
+from typing import Unpack
 
 import keras
+from keras import ops
 
+from hyperkeras import shared_serialization
+from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
 from hyperkeras.layers.sources.base_source import Source
+from hyperkeras.ops.argument_validation import check_layer
 
 
 class NetworkSource(Source):
-    """Base of the sources that compute raw numbers from the input by a network.
+    """Base class of the sources that compute raw numbers from the input by a network.
 
-    raw = flatten(network(x)) W, by a dense head of its own, in the variable dtype: under mixed
-    precision the network runs in half precision, index space never does.
+    raw = flatten(network(x)) W, by a dense head of the source. The head computes in the variable
+    dtype: under mixed precision the network runs in half precision, index space never does.
 
     Args:
-        network: Keras layer or model that maps the input to features of any shape, or None to
-            read the input itself.
-        sigma_scale: Float ≥ 0. Factor on all variances.
-        min_sigma: Float ≥ 0. Added to the variance, as a fraction of the tensor's size.
+        network: Keras layer or model that maps the input to features of any shape. None (default)
+            to read the input itself. Several sources may share a network.
+        sigma_scale: Float ≥ 0, factor on all variances (default 0.2).
+        min_sigma: Float ≥ 0, added to the variance, as a fraction of the tensor's size
+            (default 0).
     """
 
-    def __init__(self, network=None, sigma_scale=0.2, min_sigma=0.0, **kwargs):
+    def __init__(
+        self,
+        network: keras.layers.Layer | None = None,
+        sigma_scale: float = 0.2,
+        min_sigma: float = 0.0,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         super().__init__(sigma_scale=sigma_scale, min_sigma=min_sigma, **kwargs)
-        if network is not None and not isinstance(network, keras.layers.Layer):
-            raise ValueError(
-                "Received an invalid value for `network`, expected a Keras layer or model, or "
-                f"None. Received: network={network!r}"
-            )
+        if network is not None:
+            check_layer("network", network, expected="a Keras layer or model, or None")
         self.network = network
 
-    def build_head(self, input_shape, units, scale):
+    def build_head(self, input_shape: Shape, units: int, scale: float) -> None:
         """Builds the network and a head of `units` raw numbers of variance `scale`."""
         features = tuple(input_shape)
         if self.network is not None:
@@ -49,20 +59,19 @@ class NetworkSource(Source):
         )
         self.head.build(self.flatten.compute_output_shape(features))
 
-    def raw(self, inputs):
-        """Raw numbers `[b, units]`."""
-        features = inputs if self.network is None else self.network(inputs)
-        return self.head(self.flatten(features))
+    def raw(self, inputs: Tensor) -> Tensor:
+        """The raw numbers `[b, units]`, in the dtype of index space."""
+        features = ops.convert_to_tensor(inputs, sparse=False)
+        if not keras.backend.is_float_dtype(features.dtype):
+            features = ops.cast(features, self.variable_dtype)
+        if self.network is not None:
+            features = self.network(features)
+        return ops.cast(self.head(self.flatten(features)), self.index_dtype)
 
-    def get_config(self):
-        network = self.network
-        if network is not None:
-            network = keras.saving.serialize_keras_object(network)
-        return {**super().get_config(), "network": network}
+    def get_config(self) -> Config:
+        return {**super().get_config(), "network": shared_serialization.serialize(self.network)}
 
     @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if config.get("network") is not None:
-            config["network"] = keras.saving.deserialize_keras_object(config["network"])
-        return cls(**config)
+    def from_config(cls, config: Config) -> "NetworkSource":
+        network = shared_serialization.deserialize(config.get("network"), config.get("name"))
+        return cls(**{**config, "network": network})

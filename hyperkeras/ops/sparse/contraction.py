@@ -1,25 +1,27 @@
 """The product of a sparse tensor with a dense one, and the choice of how it is computed."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 from hyperkeras.ops.argument_validation import check_size
 from hyperkeras.ops.sparse.duplicates import index_dtype
 
 
-def contract(tuples, values, x, target_shape):
+def contract(tuples: Tensor, values: Tensor, x: Tensor, target_shape: Sequence[int]) -> Tensor:
     r"""Contraction of a sparse weight tensor with the input (Bloem 2018, section 3).
 
     .. math:: y[o] = \sum_{t = (o, j)} w_t\, x[j], \qquad
         \frac{\partial L}{\partial w_t} = \frac{\partial L}{\partial y}[o]\, x[j], \qquad
         \frac{\partial L}{\partial x} = W^\top \frac{\partial L}{\partial y}
 
-    The columns of a tuple are the output's dims, then the input's; tuples that occur more than
-    once add up. Axes of `x` beyond those that the columns name are carried along, as channels
-    are by a crop. On TensorFlow the product is taken by `tf.sparse` with the gradient above; on
-    other backends, and under XLA, by gathering and `segment_sum`.
+    The columns of a tuple are the output's dims, then the input's. Tuples that occur more than
+    once add up. Axes of `x` beyond those that the columns name are carried along, as the channels
+    of a crop. On TensorFlow, `tf.sparse` computes the product, with the gradient above. On other
+    backends, and under XLA, it is computed by a gather and `segment_sum`.
 
     Args:
         tuples: Integer tensor of shape `[b, i, r]`, or `[1, i, r]` or `[i, r]` for the same
@@ -30,6 +32,14 @@ def contract(tuples, values, x, target_shape):
 
     Returns:
         Tensor of shape `[b, *target_shape, *carried dims]`, of the dtype of `x`.
+
+    Example:
+
+    ```python
+    tuples = [[0, 1], [1, 0], [1, 2]]  # the cells (row, column) of a 2 × 3 matrix
+    x = keras.ops.ones((5, 3))
+    hyperkeras.ops.contract(tuples, [0.5, 1.0, 2.0], x, (2,)).shape  # (5, 2)
+    ```
     """
     tuples, values = ops.convert_to_tensor(tuples), ops.convert_to_tensor(values)
     x, target_shape = ops.convert_to_tensor(x), check_size(target_shape, "target_shape")
@@ -60,6 +70,39 @@ def contract(tuples, values, x, target_shape):
     y = _sparse_matmul(indices, values, x, blocks * outputs_size)
     y = ops.moveaxis(ops.reshape(y, (*q, blocks, outputs_size)), 1, 3)  # carried axes last
     return ops.cast(ops.reshape(y, (batch, *target_shape, *carried)), dtype)
+
+
+def exportable_contract(
+    tuples: Tensor, values: Tensor, x: Tensor, target_shape: Sequence[int]
+) -> Tensor:
+    """`contract` by operations that ONNX and LiteRT have, for any batch.
+
+    Exporters know no sparse matrix, and some fix what is computed from the number of samples to
+    the batch that they trace. So all is one long row, and the samples are numbered by a sum.
+    """
+    tuples, values = ops.convert_to_tensor(tuples), ops.convert_to_tensor(values)
+    x, target_shape = ops.convert_to_tensor(x), check_size(target_shape, "target_shape")
+    inputs, carried = _split_dims(tuples, values, x, target_shape)
+    cells, width, p = math.prod(target_shape), math.prod(inputs), math.prod(carried)
+    indices = ops.cast(_matrix_indices(tuples, target_shape, inputs), "int32")
+    sample = row_numbers(ops.reshape(x, (-1, width * p)))  # [b, 1]
+    rows, cols = (indices[..., a] + n * sample for a, n in ((0, cells), (1, width)))  # [b, i]
+    high = keras.backend.result_type(values.dtype, x.dtype, "float32")
+    read = ops.take(ops.reshape(ops.cast(x, high), (-1, p)), cols, axis=0)  # [b, i, p]
+    read = read * ops.cast(values, high)[..., None]
+    places = rows[..., None] * p + ops.arange(p, dtype="int32")
+    y = ops.segment_sum(
+        ops.reshape(read, (-1,)), ops.reshape(places, (-1,)), ops.shape(x)[0] * cells * p
+    )
+    return ops.cast(ops.reshape(y, (-1, *target_shape, *carried)), x.dtype)
+
+
+def row_numbers(x: Tensor) -> Tensor:
+    """The numbers of the rows of `x` `[b, n]`: int32 `[b, 1]`."""
+    b = ops.shape(x)[0]
+    if isinstance(b, int):
+        return ops.arange(b, dtype="int32")[:, None]
+    return ops.cumsum(ops.ones_like(x[:, :1], dtype="int32"), axis=0) - 1
 
 
 def _sparse_matmul(indices, values, x, num_rows):
@@ -119,4 +162,5 @@ def _split_dims(tuples, values, x, target_shape):
         raise ValueError(
             f"Expected `x` to have known dims besides the batch. Received: x of shape {x.shape}"
         )
+    dims = tuple(int(s) for s in dims)  # tensors, where PyTorch is traced
     return dims[:num_inputs], dims[num_inputs:]

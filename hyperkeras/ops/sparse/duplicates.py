@@ -62,7 +62,7 @@ def linear_keys(columns, size):
         column = ops.cast(column, dtype)
         if keys and cells * s <= limit:
             keys[-1] = keys[-1] * s + column
-            cells *= s
+            cells = cells * s
         else:
             keys.append(column)
             cells = s

@@ -1,5 +1,6 @@
 """How continuous tuples share their values among integer ones (Bloem 2018, section 3)."""
 
+import keras
 from keras import ops
 
 from hyperkeras.ops.argument_validation import check_columns, check_size
@@ -7,6 +8,11 @@ from hyperkeras.ops.sparse.duplicates import duplicate_mask
 
 EPSILON = 1e-6
 BLOCK = 2**18  # elements of a block of proportions: 1 MB, which stays in a core's cache
+
+
+def lowest(dtype: str) -> float:
+    """A number below all exponents. −∞ would do, but trips those who check for finite numbers."""
+    return -6e4 if keras.backend.standardize_dtype(dtype) == "float16" else -1e37
 
 
 def proportions(tuples, means, sigmas, size):
@@ -107,7 +113,7 @@ def _proportions(tuples, copies, means, sigmas):
     exponent = 0.0
     for delta, precision in _columns(tuples, means, sigmas):
         exponent = exponent + ops.square(delta) * (precision / -2)
-    logits = ops.where(copies[..., None, :], -float("inf"), exponent)
+    logits = ops.where(copies[..., None, :], lowest(exponent.dtype), exponent)
     return ops.softmax(logits, axis=-1)
 
 

@@ -2,14 +2,19 @@
 
 import functools
 import math
+from collections.abc import Sequence
 
 from keras import ops
 
+from hyperkeras.annotations import Tensor
+from hyperkeras.ops.sparse.contraction import row_numbers
 from hyperkeras.ops.sparse.duplicates import copies_among, index_dtype, linear_keys
-from hyperkeras.ops.sparse.proportions import EPSILON
+from hyperkeras.ops.sparse.proportions import EPSILON, lowest
 
 
-def read(columns, means, sigmas, values, x):
+def read(
+    columns: Sequence[Tensor], means: Tensor, sigmas: Tensor, values: Tensor, x: Tensor
+) -> Tensor:
     r"""A sparse product in which each mean has an output of its own (Bloem 2018, section 3).
 
     .. math:: y_k = v_k\, \bar x_k, \qquad \bar x_k = \sum_{t} q(t \mid k)\, x[t]
@@ -39,10 +44,32 @@ def read(columns, means, sigmas, values, x):
     Returns:
         Tensor of shape `[b, k, *carried dims]`, of the dtype of `x`.
     """
-    size, carried = tuple(x.shape[1 : 1 + len(columns)]), tuple(x.shape[1 + len(columns) :])
+    dims = tuple(int(s) for s in x.shape[1:])  # tensors, where PyTorch is traced
+    size, carried = dims[: len(columns)], dims[len(columns) :]
     keys = linear_keys(columns, size)
     pixels = ops.cast(_gather(x, keys, math.prod(size), math.prod(carried)), means.dtype)
     y = _weighted(columns, copies_among(keys))(means, sigmas, values, pixels)  # [b, k, p]
+    return ops.cast(ops.reshape(y, (*ops.shape(values), *carried)), x.dtype)
+
+
+def read_cells(columns: Sequence[Tensor], values: Tensor, x: Tensor) -> Tensor:
+    r"""`read` where each mean has one integer tuple: nothing is divided or normalized.
+
+    .. math:: y_k = v_k\, x[t_k]
+
+    Args:
+        columns: Sequence of c integer tensors of shape `[1, b, k]`.
+        values: Float tensor of shape `[b, k]`.
+        x: Tensor of shape `[b, *c input dims, *carried dims]`, all known but b.
+
+    Returns:
+        Tensor of shape `[b, k, *carried dims]`, of the dtype of `x`.
+    """
+    dims = tuple(int(s) for s in x.shape[1:])  # tensors, where PyTorch is traced
+    size, carried = dims[: len(columns)], dims[len(columns) :]
+    keys = linear_keys(columns, size)
+    cells = _gather(x, keys, math.prod(size), math.prod(carried))[0]  # [b, k, p]
+    y = ops.cast(cells, values.dtype) * values[..., None]
     return ops.cast(ops.reshape(y, (*ops.shape(values), *carried)), x.dtype)
 
 
@@ -52,7 +79,7 @@ def _gather(x, keys, cells, p):
     # 2**12 samples, or as many as are known, of this size in 32 bits
     fits = cells * (b if isinstance(b, int) else 2**12) <= 2**31
     dtype = "int32" if fits else index_dtype()
-    first = ops.expand_dims(ops.arange(b, dtype=dtype) * cells, -1)
+    first = ops.cast(row_numbers(ops.reshape(x, (-1, cells * p))), dtype) * cells  # [b, 1]
     return ops.take(ops.reshape(x, (-1, p)), ops.cast(keys[0], dtype) + first, axis=0)
 
 
@@ -65,7 +92,7 @@ def _weighted(columns, copies):
             precision = 1 / (EPSILON + sigmas[..., r])  # [b, k]
             exponent = exponent + ops.square(delta) * (precision / -2)
             terms.append((delta, precision))
-        exponent = ops.where(copies, -float("inf"), exponent)
+        exponent = ops.where(copies, lowest(exponent.dtype), exponent)
         # No tuple is nearer than the nearest of a mean's neighbors, which come first.
         nearest = [exponent[i] for i in range(2 ** len(columns))]
         e = ops.exp(exponent - functools.reduce(ops.maximum, nearest))

@@ -201,7 +201,7 @@ def _training_step(layer, shape, target=None):
 
 
 def plain(layer):
-    """`layer` with the shares' equation as it stands, [b, i, k, r] and all."""
+    """`layer` with the proportions' equation as it stands, [b, i, k, r] and all."""
     import tensorflow as tf
 
     from hyperkeras import ops
@@ -217,5 +217,5 @@ def plain(layer):
         q = q / (tf.reduce_sum(q, axis=1, keepdims=True) + 1e-6)
         return tuples, tf.reduce_sum(q * values[:, None], axis=-1)
 
-    layer._sample = sample
+    layer._sampled_tuples = sample
     return layer

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from hyperkeras.initializers import LogitUniform
-from hyperkeras.layers import AffineSource, BoxSource, DenseSource, FreeSource, TopKSource
+from hyperkeras.layers import (
+    AffineSource,
+    BoxSource,
+    DenseSource,
+    FixedSource,
+    FreeSource,
+    TopKSource,
+)
 
 rng = np.random.default_rng(0)
 
@@ -93,10 +100,14 @@ def test_an_affine_grid_that_leaves_the_image_is_moved_onto_its_border():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: BoxSource((3, 4, 5)), r"`grid_shape`.*pair.*\(3, 4, 5\)"),
         (lambda: BoxSource(0), r"`grid_shape`.*\(0, 0\)"),
+        (lambda: BoxSource((1, 2, 3, 4)), r"`grid_shape`.*one to three.*\(1, 2, 3, 4\)"),
         (lambda: AffineSource(3, num_glimpses=0), "`num_glimpses`.*num_glimpses=0"),
         (lambda: bound(BoxSource(3), (4, 5, 6), np.zeros((1, 2))), r"two learned columns.*\(4, 5"),
+        (lambda: FixedSource([1, 2]), r"`tuples`.*shape \[k, c\].*\[1, 2\]"),
+        (lambda: FixedSource([[0.5, 1]]), r"`tuples`.*integers"),
+        (lambda: bound(FixedSource([[0, 1]]), (4, 5, 6), np.zeros((1, 2))), r"3 columns.*\(1, 2\)"),
+        (lambda: bound(FixedSource([[0, 5]]), (4, 5), np.zeros((1, 2))), r"inside.*\[0 5\]"),
         (lambda: bound(FreeSource(3), (4, None), np.zeros((1, 2))), r"`size`.*\(4, None\)"),
     ],
 )

@@ -133,6 +133,11 @@ def test_tuples_that_read_alone_give_what_the_matrix_gives(shared):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
 
 
+def test_one_learned_column_needs_no_sequence():
+    layer = SparseHyperlayer((2,), FreeSource(2), template=[[0, 0], [1, 0]], learned_columns=1)
+    assert layer.learned_columns == (1,) and layer(normal(3, 4)).shape == (3, 2)
+
+
 def test_template_entries_of_learned_columns_are_not_read():
     def output(entry):
         keras.utils.set_random_seed(0)
@@ -255,6 +260,10 @@ BAD = {
     "learned_columns": (
         lambda: SparseHyperlayer((4,), FreeSource(1), template=[[0, 0]], learned_columns=(1, 1)),
         r"`learned_columns`.*\(1, 1\)",
+    ),
+    "learned_columns of another type": (
+        lambda: SparseHyperlayer((4,), FreeSource(1), template=[[0, 0]], learned_columns=1.5),
+        r"`learned_columns`.*1.5",
     ),
     "num_tuples": (lambda: FreeSource(0), "`num_tuples`.*num_tuples=0"),
     "sigma_scale": (lambda: FreeSource(2, sigma_scale=-0.1), "`sigma_scale`.*-0.1"),
