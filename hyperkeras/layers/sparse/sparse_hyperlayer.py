@@ -276,8 +276,8 @@ class SparseHyperlayer(keras.layers.Layer):
             self.region,
             self.seed_generator,
         )
-        columns, (means, sigmas, values) = _for_each_sample(columns, given, inputs)
-        return self._place(read(columns, means, sigmas, values, inputs), first, end)
+        each, (means, sigmas, values) = _for_each_sample(columns, given, inputs)
+        return self._place(read(each, means, sigmas, values, inputs), first, end)
 
     def _sampled_tuples(
         self, means: Tensor, sigmas: Tensor, values: Tensor, first: int, end: int

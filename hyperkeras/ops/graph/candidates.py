@@ -1,12 +1,15 @@
-"""Which nodes of its graph a continuous tuple may mean, and how it shares its value among them."""
+"""Candidate nodes of continuous tuples, and the proportions of the value that each gets."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Seed, Tensor
 from hyperkeras.ops.graph.message_passing import EPSILON, IMPOSSIBLE, TIE
 
 
-def node_order(positions, node_graph):
+def node_order(positions: Tensor, node_graph: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes by graph, then by position: `[n, k]`; each graph's place in it follows from its id.
 
     Args:
@@ -25,7 +28,9 @@ def node_order(positions, node_graph):
     return order, ops.cumsum(count) - count, count
 
 
-def nearest_places(positions, order, means, first, count):
+def nearest_places(
+    positions: Tensor, order: Tensor, means: Tensor, first: Tensor, count: Tensor
+) -> Tensor:
     """The last place in each graph's order at or below each mean, or the first: binary search.
 
     Args:
@@ -55,7 +60,7 @@ def nearest_places(positions, order, means, first, count):
     return ops.maximum(low - 1, first)
 
 
-def at_nodes(table, nodes):
+def at_nodes(table: Tensor, nodes: Tensor) -> Tensor:
     """`table` [n, k] at `nodes` [..., k], column by column."""
     n, k = ops.shape(table)
     # A search's middle may be one beyond the last place; what is found there is not used.
@@ -64,15 +69,15 @@ def at_nodes(table, nodes):
 
 
 def candidate_nodes(
-    positions,
-    means,
-    node_graph,
-    mean_graph,
-    global_samples=0,
-    local_samples=0,
-    region=None,
-    seed=None,
-):
+    positions: Tensor,
+    means: Tensor,
+    node_graph: Tensor,
+    mean_graph: Tensor,
+    global_samples: int = 0,
+    local_samples: int = 0,
+    region: int | None = None,
+    seed: Seed = None,
+) -> Tensor:
     r"""Nodes near each mean, and drawn: `sample_tuples` where nodes have learned positions.
 
     Sorted by position, the nodes of a graph have an order, in which each mean has a node below
@@ -84,13 +89,24 @@ def candidate_nodes(
         means: Float tensor of shape `[t, k]`.
         node_graph: Integer tensor of shape `[n]`: each node's graph, from 0, all below n.
         mean_graph: Integer tensor of shape `[t]`, graphs that have nodes.
-        global_samples: Integer g ≥ 0.
-        local_samples: Integer l ≥ 0.
-        region: Integer, or None for the whole graph.
-        seed: Integer or `keras.random.SeedGenerator`.
+        global_samples: Integer g ≥ 0, how many nodes are drawn from the whole graph (default 0).
+        local_samples: Integer l ≥ 0, how many nodes are drawn from the window (default 0).
+        region: Integer, the window's width in places. None (default) for the whole graph.
+        seed: Integer or `keras.random.SeedGenerator`. None (default) for Keras's global one.
 
     Returns:
         Integer tensor of shape `[2 + g + l, t, k]`: below, above, then drawn ones.
+
+    Example:
+
+    ```python
+    positions, means = keras.random.uniform((6, 1)), keras.random.uniform((4, 1))
+    one_graph = keras.ops.zeros((6,), "int32")
+    nodes = hyperkeras.ops.candidate_nodes(
+        positions, means, one_graph, one_graph[:4], global_samples=3
+    )
+    nodes.shape  # (5, 4, 1)
+    ```
     """
     order, starts, counts = node_order(positions, node_graph)
     first, count = (ops.take(a, mean_graph, axis=0)[:, None] for a in (starts, counts))
@@ -108,8 +124,10 @@ def candidate_nodes(
     return at_nodes(order, ops.concatenate(places, axis=0))
 
 
-def candidate_proportions(columns, positions, means, sigmas):
-    r"""How tuples of nodes share a continuous tuple's value (Bloem 2018, section 3).
+def candidate_proportions(
+    columns: Sequence[Tensor], positions: Tensor, means: Sequence[Tensor], sigmas: Tensor
+) -> Tensor:
+    r"""How a continuous tuple's value is divided among tuples of nodes (Bloem 2018, section 3).
 
     .. math:: q_c = \frac{d_c\, e_c}{\sum_{c'} d_{c'}\, e_{c'}}, \qquad
         e_c = \exp\Big(-\frac{1}{2 (\varepsilon + \sigma)} \sum_r (p_{c_r} - \mu_r)^2\Big)
@@ -120,19 +138,31 @@ def candidate_proportions(columns, positions, means, sigmas):
         columns: Sequence of r integer tensors of shape `[c, t, k]`: the candidates' nodes.
         positions: Float tensor p of shape `[n, k]`.
         means: Sequence of r float tensors of shape `[t, k]`.
-        sigmas: Float tensor of shape `[t, k]`: variances.
+        sigmas: Float tensor of shape `[t, k]`: variances, not standard deviations.
 
     Returns:
         Tensor of shape `[c, t, k]` whose sum over c is 1.
+
+    Example:
+
+    ```python
+    positions, means = keras.random.uniform((6, 1)), keras.random.uniform((4, 1))
+    one_graph = keras.ops.zeros((6,), "int32")
+    nodes = hyperkeras.ops.candidate_nodes(
+        positions, means, one_graph, one_graph[:4], global_samples=3
+    )
+    variances = 0.02 * keras.ops.ones((4, 1))
+    hyperkeras.ops.candidate_proportions([nodes], positions, [means], variances).shape  # (5, 4, 1)
+    ```
     """
     columns = [ops.cast(nodes, "int32") for nodes in columns]
-    distance = 0.0
+    distance: Tensor = 0.0
     for nodes, mean in zip(columns, means, strict=True):
         distance = distance + ops.square(at_nodes(positions, nodes) - mean)
     logits = distance / (-2 * (EPSILON + sigmas))
     copies = [ops.zeros_like(logits[0], dtype="bool")]
     for c in range(1, logits.shape[0]):
-        same = True  # as each of the earlier ones
+        same: Tensor = True  # as each of the earlier ones
         for nodes in columns:
             same = ops.logical_and(same, nodes[:c] == nodes[c])
         copies.append(ops.any(same, axis=0))
@@ -140,7 +170,7 @@ def candidate_proportions(columns, positions, means, sigmas):
     return ops.softmax(logits, axis=0)
 
 
-def nearest_candidates(nodes, positions, means):
+def nearest_candidates(nodes: Tensor, positions: Tensor, means: Tensor) -> Tensor:
     """Of candidates `[c, t, k]` the one nearest to the mean, the first of equals: `[t, k]`.
 
     What is nearer by less than `TIE` is equal: rounding errors must not tell like nodes apart.

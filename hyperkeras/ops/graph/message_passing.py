@@ -1,16 +1,20 @@
-"""Graphs as edge lists: batches as disjoint unions, messages, and shares among neighbors.
+"""Graphs as edge lists: batches as disjoint unions, messages, and proportions among neighbors.
 
 An edge (i, j) is the entry A_ij of the adjacency matrix: node i reads node j.
 """
 
 from keras import ops
 
+from hyperkeras.annotations import Tensor
+
 EPSILON = 1e-6
 IMPOSSIBLE = -1e30  # below all logits: differences of −∞ would be NaN
 TIE = 1e-6  # of positions in [0, 1]: what is nearer by less is as near
 
 
-def disjoint_union(x, edges, mask=None):
+def disjoint_union(
+    x: Tensor, edges: Tensor, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""A batch of graphs as one graph without edges between its parts.
 
     .. math:: x'_{g n + i} = x_{g i}, \qquad (i, j) \in E_g \iff (g n + i, g n + j) \in E'
@@ -26,6 +30,15 @@ def disjoint_union(x, edges, mask=None):
 
     Returns:
         Features `[b n + 1, f]`, edges `[b e, 2]` and each node's graph `[b n + 1]`.
+
+    Example:
+
+    ```python
+    x = keras.random.normal((2, 3, 4))  # two graphs of three nodes
+    edges = keras.ops.array([[[0, 1], [1, 2]], [[2, 0], [-1, -1]]])  # the last one is padding
+    union, edges, node_graph = hyperkeras.ops.disjoint_union(x, edges)
+    union.shape  # (7, 4)
+    ```
     """
     x, edges = ops.convert_to_tensor(x), ops.cast(edges, "int32")
     b, n, f = ops.shape(x)
@@ -42,7 +55,7 @@ def disjoint_union(x, edges, mask=None):
     return union, ops.where(padded[:, None], b * n, shifted), node_graph
 
 
-def propagate(edges, values, x):
+def propagate(edges: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
     r"""Messages along weighted edges, summed at each node; no matrix is made.
 
     .. math:: y_i = \sum_{(i, j)} w_{ij}\, x_j, \qquad
@@ -56,6 +69,14 @@ def propagate(edges, values, x):
 
     Returns:
         Tensor of shape `[n, f]`.
+
+    Example:
+
+    ```python
+    edges = keras.ops.array([[0, 1], [1, 2], [2, 0]])
+    x = keras.random.normal((3, 4))
+    hyperkeras.ops.propagate(edges, keras.ops.array([1.0, 0.5, 2.0]), x).shape  # (3, 4)
+    ```
     """
     x = ops.convert_to_tensor(x)
     n, i, j = ops.shape(x)[0], edges[:, 0], edges[:, 1]
@@ -76,28 +97,44 @@ def propagate(edges, values, x):
     return product(ops.cast(values, x.dtype), x)
 
 
-def neighbor_proportions(edges, positions, means, sigmas, mass=None, rounded=False):
-    r"""How each node's Gaussians share their values among its neighbors.
+def neighbor_proportions(
+    edges: Tensor,
+    positions: Tensor,
+    means: Tensor,
+    sigmas: Tensor,
+    mass: Tensor | None = None,
+    rounded: bool = False,
+) -> Tensor:
+    r"""How the values of each node's Gaussians are divided among its neighbors.
 
     .. math::
         q_{ijk} = \frac{m_{ij}\, e_{ijk}}{\sum_{j'} m_{ij'}\, e_{ij'k}}, \qquad
         e_{ijk} = \exp\Big(-\frac{(p_{jk} - \mu_{ik})^2}{2 (\varepsilon + \sigma_{ik})}\Big)
 
-    with ε = 1e-6: the sparse hyperlayer's proportions (Bloem 2018, section 3), where nodes have
-    positions p instead of indices. Rounded, the nearest neighbor has the whole share; those that
-    are as near share it equally, so that no order of nodes is told apart.
+    with ε = 1e-6. These are the sparse hyperlayer's proportions (Bloem 2018, section 3), where
+    nodes have positions p instead of indices. Rounded, the nearest neighbor has the proportion 1.
+    Neighbors that are as near have equal proportions, whatever the order of nodes.
 
     Args:
         edges: Integer tensor of shape `[e, 2]`.
         positions: Float tensor of shape `[n, k]`, a position for each of k Gaussians.
         means: Float tensor of shape `[n, k]`.
-        sigmas: Float tensor of shape `[n, k]`: variances.
-        mass: Float tensor m of shape `[e]`, at least 0, or None for ones. Edges of mass 0 are
-            left out; rounded shares ask no more of it.
-        rounded: Boolean.
+        sigmas: Float tensor of shape `[n, k]`: variances, not standard deviations.
+        mass: Float tensor m of shape `[e]`, at least 0. Edges of mass 0 are left out. Rounded
+            proportions use nothing else of it. None (default) for ones.
+        rounded: Boolean, whether the nearest neighbor has the whole value (default `False`).
 
     Returns:
         Tensor of shape `[e, k]`, whose sum over a node's edges is 1.
+
+    Example:
+
+    ```python
+    edges = keras.ops.array([[0, 1], [0, 2], [1, 0], [2, 0]])
+    positions, means = keras.random.uniform((3, 2)), keras.random.uniform((3, 2))
+    variances = 0.02 * keras.ops.ones((3, 2))
+    hyperkeras.ops.neighbor_proportions(edges, positions, means, variances).shape  # (4, 2)
+    ```
     """
     i, j = edges[:, 0], edges[:, 1]
     n = ops.shape(positions)[0]

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 from hyperkeras.ops.argument_validation import check_int
 
 IMPOSSIBLE = -1e37  # a log-weight below all others: −∞ has no gradient
 
 
-def mean_half_permutation(logits, bounds, depth):
+def mean_half_permutation(logits: Tensor, bounds: Tensor, depth: int) -> Tensor:
     r"""The half-permutation that quicksort makes in the mean, with every balanced choice in it.
 
     The sampled splits of Bloem (2018) estimate this matrix. A bucket of s elements, u of which go
@@ -32,6 +33,14 @@ def mean_half_permutation(logits, bounds, depth):
 
     Returns:
         `[b, n, n]`, doubly stochastic: `half_permutation` of all choices by `choice_proportions`.
+
+    Example:
+
+    ```python
+    bounds = hyperkeras.ops.bucket_bounds(4, depth=0)
+    logits = keras.ops.array([[2.0, -1.0, 0.5, -3.0]])
+    hyperkeras.ops.mean_half_permutation(logits, bounds, depth=0).shape  # (1, 4, 4)
+    ```
     """
     check_int("depth", depth, 0)
     given = ops.convert_to_tensor(logits)
@@ -43,8 +52,8 @@ def mean_half_permutation(logits, bounds, depth):
     place = position - start  # in its bucket, from 0
     lower, upper = size // 2, size - size // 2
     before = _ups_before(logits, place, size, depth)  # [b, n, J]: log F_i
-    mirrored = (ops.flip(a, axis=1) for a in (logits, size - 1 - place, size))
-    after = ops.flip(_ups_before(*mirrored, depth), axis=1)
+    mirrored, places, sizes = (ops.flip(a, axis=1) for a in (logits, size - 1 - place, size))
+    after = ops.flip(_ups_before(mirrored, places, sizes, depth), axis=1)
     # For element i and place p of its bucket: whether that is up, and the ups before i then.
     source, goal = place[:, :, None], place[:, None, :]  # [b, i, p]
     up = goal >= lower[:, :, None]
@@ -77,10 +86,10 @@ def _ups_before(logits, place, size, depth):
     apart = ops.reshape(apart, (-1, count, longest, 1))
     start = np.full((width,), IMPOSSIBLE, "float32")
     start[0] = 0.0
-    found = [ops.zeros_like(apart[:, :, 0]) + ops.cast(start, logits.dtype)]
+    rows = [ops.zeros_like(apart[:, :, 0]) + ops.cast(start, logits.dtype)]
     for step in range(longest - 1):
-        here = found[-1]
+        here = rows[-1]
         more = ops.pad(here[..., :-1], [[0, 0], [0, 0], [1, 0]], constant_values=IMPOSSIBLE)
-        found.append(ops.logaddexp(here, more + apart[:, :, step]))
-    found = ops.reshape(ops.stack(found, axis=2), (-1, count * longest, width))
-    return ops.matmul(slots, found)
+        rows.append(ops.logaddexp(here, more + apart[:, :, step]))
+    whole = ops.reshape(ops.stack(rows, axis=2), (-1, count * longest, width))
+    return ops.matmul(slots, whole)

@@ -7,10 +7,11 @@ size. All that is summed over buckets is a product with a matrix `[n, n]` of zer
 import numpy as np
 from keras import ops
 
-from hyperkeras.ops.argument_validation import check_int
+from hyperkeras.annotations import Tensor
+from hyperkeras.ops.argument_validation import check_choice, check_int
 
 
-def bucket_bounds(n, depth, lengths=None):
+def bucket_bounds(n: int, depth: int, lengths: Tensor | None = None) -> Tensor:
     r"""The buckets after `depth` halvings of n positions: any n, not only powers of two.
 
     .. math:: s_0 = n, \qquad s_{d+1} = \lfloor s_d / 2 \rfloor \text{ below, }
@@ -19,12 +20,18 @@ def bucket_bounds(n, depth, lengths=None):
     Args:
         n: Integer n ≥ 1.
         depth: Integer ≥ 0.
-        lengths: Integer tensor `[b]` or None: how many of the n positions each set fills. Those
-            beyond are buckets of one, as is every bucket that can't be halved.
+        lengths: Integer tensor `[b]`, how many of the n positions each set fills. None (default)
+            for all. Those beyond are buckets of one, as is every bucket that can't be halved.
 
     Returns:
         int32 tensor of shape `[b, 2, n]`, b = 1 without `lengths`: each position's bucket's
         first position, and its size.
+
+    Example:
+
+    ```python
+    hyperkeras.ops.bucket_bounds(5, depth=1).shape  # (1, 2, 5)
+    ```
     """
     check_int("n", n, 1)
     check_int("depth", depth, 0)
@@ -43,7 +50,7 @@ def bucket_bounds(n, depth, lengths=None):
     return ops.stack([start, size], axis=1)
 
 
-def bucket_ranks(scores, bounds):
+def bucket_ranks(scores: Tensor, bounds: Tensor) -> Tensor:
     """The rank of each score in its bucket, from 0; of equal scores the first ranks lower.
 
     Args:
@@ -61,13 +68,13 @@ def bucket_ranks(scores, bounds):
     return ops.sum(ops.cast(below, "int32"), axis=-1)
 
 
-def same_bucket(bounds):
+def same_bucket(bounds: Tensor) -> Tensor:
     """Whether positions share a bucket: bool `[b, n, n]`."""
     start = bounds[:, 0]
     return ops.equal(start[:, :, None], start[:, None, :])
 
 
-def bucket_pivots(keys, bounds):
+def bucket_pivots(keys: Tensor, bounds: Tensor) -> Tensor:
     r"""The median of each bucket: the mean of the two keys between which it is cut.
 
     .. math:: p = \tfrac12 \left(k_{(l)} + k_{(l + 1)}\right), \qquad l = \lfloor s / 2 \rfloor
@@ -80,6 +87,15 @@ def bucket_pivots(keys, bounds):
 
     Returns:
         `[b, n]`: for each position its bucket's pivot; 0 in a bucket of one, which has none.
+
+    Example:
+
+    ```python
+    keys = keras.ops.array([[3.0, 1.0, 2.0, 4.0]])
+    bounds = hyperkeras.ops.bucket_bounds(4, depth=0)
+    hyperkeras.ops.bucket_pivots(keys, bounds).shape  # (1, 4)
+    # each is 2.5, between the second and the third key
+    ```
     """
     keys, lower = ops.convert_to_tensor(keys), bounds[:, 1] // 2
     rank = bucket_ranks(keys, bounds)
@@ -88,7 +104,7 @@ def bucket_pivots(keys, bounds):
     return bucket_sums(halves, bounds)
 
 
-def bucket_sums(x, bounds):
+def bucket_sums(x: Tensor, bounds: Tensor) -> Tensor:
     """For each position the sum of `x` `[b, ..., n]` over its bucket."""
     x = ops.convert_to_tensor(x)
     same = ops.cast(same_bucket(bounds), x.dtype)
@@ -97,7 +113,7 @@ def bucket_sums(x, bounds):
     return ops.matmul(x, _fit(same, x))
 
 
-def balanced_choices(scores, bounds):
+def balanced_choices(scores: Tensor, bounds: Tensor) -> Tensor:
     """Which elements go to the upper half of their bucket: those of larger scores.
 
     Of keys, the rounded choice of Bloem (2018), also where keys are equal; of uniform numbers,
@@ -109,13 +125,22 @@ def balanced_choices(scores, bounds):
 
     Returns:
         Boolean tensor of the shape of `scores`.
+
+    Example:
+
+    ```python
+    keys = keras.ops.array([[3.0, 1.0, 2.0, 4.0]])
+    bounds = hyperkeras.ops.bucket_bounds(4, depth=0)
+    hyperkeras.ops.balanced_choices(keys, bounds).shape  # (1, 4)
+    # True, False, False, True
+    ```
     """
     lower = bounds[:, 1] // 2
     rank = bucket_ranks(scores, bounds)
     return rank >= _fit(lower, rank)
 
 
-def choice_logits(distances, sigmoid="logistic"):
+def choice_logits(distances: Tensor, sigmoid: str = "logistic") -> Tensor:
     r"""The log-odds of an element to go to the upper half, from how far it lies above the pivot.
 
     .. math:: \log \frac{o}{1 - o}, \qquad o = \frac{1}{1 + e^{-z}} \quad\text{or}\quad
@@ -126,25 +151,31 @@ def choice_logits(distances, sigmoid="logistic"):
 
     Args:
         distances: Float tensor z.
-        sigmoid: "logistic", for which the log-odds are z, or "cauchy".
+        sigmoid: `"logistic"` (default), for which the log-odds are z, or `"cauchy"`.
 
     Returns:
         Tensor of the shape of `distances`.
+
+    Example:
+
+    ```python
+    hyperkeras.ops.choice_logits(keras.ops.array([-1.0, 0.0, 2.0]), "cauchy").shape  # (3,)
+    ```
 
     References:
         - [Petersen et al., 2022](https://arxiv.org/abs/2203.09630)
     """
     distances = ops.convert_to_tensor(distances)
-    if sigmoid not in ("logistic", "cauchy"):
-        raise ValueError(f"`sigmoid` must be 'logistic' or 'cauchy'. Received: sigmoid={sigmoid!r}")
-    if sigmoid == "logistic":
+    if check_choice("sigmoid", sigmoid, ("logistic", "cauchy")) == "logistic":
         return distances
-    one = ops.ones_like(distances)
+    ones = ops.ones_like(distances)
     # Both are exact far out, where a half minus an arctangent would be 0.
-    return ops.log(ops.arctan2(one, -distances)) - ops.log(ops.arctan2(one, distances))
+    return ops.log(ops.arctan2(ones, -distances)) - ops.log(ops.arctan2(ones, distances))
 
 
-def choice_proportions(choices, logits, bounds, joint=False):
+def choice_proportions(
+    choices: Tensor, logits: Tensor, bounds: Tensor, joint: bool = False
+) -> Tensor:
     r"""The weights of choice vectors: their probabilities, duplicates 0, normalized.
 
     .. math:: q_c = \frac{d_c\, P(c)}{\sum_{c'} d_{c'}\, P(c')}, \qquad
@@ -158,10 +189,21 @@ def choice_proportions(choices, logits, bounds, joint=False):
         choices: Boolean tensor `[b, m, n]`: whether an element goes to the upper half.
         logits: Float tensor `[b, n]`.
         bounds: See `bucket_bounds`.
-        joint: Boolean.
+        joint: Boolean, whether a choice vector has one weight for all buckets (default `False`).
 
     Returns:
         `[b, m, n]`: for each position its bucket's weights, which sum to one over the m.
+
+    Example:
+
+    ```python
+    keys = keras.ops.array([[3.0, 1.0, 2.0, 4.0]])
+    bounds = hyperkeras.ops.bucket_bounds(4, depth=0)
+    logits = hyperkeras.ops.choice_logits(keys - hyperkeras.ops.bucket_pivots(keys, bounds))
+    choices = hyperkeras.ops.balanced_choices(keras.random.uniform((1, 3, 4)), bounds)
+    proportions = hyperkeras.ops.choice_proportions(choices, logits, bounds)
+    proportions.shape  # (1, 3, 4)
+    ```
     """
     logits = ops.convert_to_tensor(logits)
     apart = bucket_bounds(logits.shape[-1], 0) if joint else bounds
@@ -180,7 +222,7 @@ def choice_proportions(choices, logits, bounds, joint=False):
     return ops.softmax(ops.where(copies, -1e30, log_p), axis=1)
 
 
-def half_permutation(choices, proportions, bounds):
+def half_permutation(choices: Tensor, proportions: Tensor, bounds: Tensor) -> Tensor:
     r"""A weighted mean of half-permutations, as a matrix (Bloem 2018).
 
     A choice vector c moves each element to the upper or the lower half of its bucket and keeps
@@ -199,6 +241,17 @@ def half_permutation(choices, proportions, bounds):
 
     Returns:
         `[b, n, n]`, doubly stochastic: P x are the elements moved, Pᵀ x sends them back.
+
+    Example:
+
+    ```python
+    keys = keras.ops.array([[3.0, 1.0, 2.0, 4.0]])
+    bounds = hyperkeras.ops.bucket_bounds(4, depth=0)
+    logits = hyperkeras.ops.choice_logits(keys - hyperkeras.ops.bucket_pivots(keys, bounds))
+    choices = hyperkeras.ops.balanced_choices(keras.random.uniform((1, 3, 4)), bounds)
+    proportions = hyperkeras.ops.choice_proportions(choices, logits, bounds)
+    hyperkeras.ops.half_permutation(choices, proportions, bounds).shape  # (1, 4, 4)
+    ```
     """
     proportions = ops.convert_to_tensor(proportions)
     position = ops.arange(proportions.shape[-1], dtype="int32")[:, None]
@@ -206,7 +259,7 @@ def half_permutation(choices, proportions, bounds):
     return ops.sum(ops.where(moved, proportions[:, :, None], 0), axis=1)
 
 
-def moved_places(choices, bounds):
+def moved_places(choices: Tensor, bounds: Tensor) -> Tensor:
     """π_c(i) of `half_permutation`, where each element goes: int32 `[b, m, n]`."""
     n = choices.shape[-1]
     start, lower = bounds[:, None, 0], bounds[:, None, 1] // 2
@@ -217,7 +270,13 @@ def moved_places(choices, bounds):
     return start + ops.where(choices, lower + ups, downs)
 
 
-def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median", sigmoid="logistic"):
+def sort_log_likelihood(
+    keys: Tensor,
+    certainty: float = 10.0,
+    lengths: Tensor | None = None,
+    pivots: str = "median",
+    sigmoid: str = "logistic",
+) -> Tensor:
     r"""The log-probability that quicksort makes the right choices alone.
 
     .. math:: \log P = \sum_d \sum_i \log \mathrm{sigmoid}\left(
@@ -235,24 +294,31 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median", sig
 
     Args:
         keys: Float tensor `[b, n]`, the keys of elements in ascending order of what they stand for.
-        certainty: Float: how steeply the probability rises around a pivot.
-        lengths: Integer tensor `[b]` or None: how many of the n elements each set has.
-        pivots: "median", as `Quicksort` has them, or "random".
-        sigmoid: "logistic" or "cauchy": see `choice_logits`.
+        certainty: Float, how steeply the probability rises around a pivot (default 10).
+        lengths: Integer tensor `[b]`, how many of the n elements each set has. None (default) for
+            all.
+        pivots: `"median"` (default), as `Quicksort` has them, or `"random"`.
+        sigmoid: `"logistic"` (default) or `"cauchy"`: see `choice_logits`.
 
     Returns:
         `[b]`.
+
+    Example:
+
+    ```python
+    keys = keras.ops.array([[0.1, 0.4, 0.3], [0.1, 0.2, 0.5]])  # the first set is not in order
+    hyperkeras.ops.sort_log_likelihood(keys).shape  # (2,)
+    ```
     """
     keys = ops.convert_to_tensor(keys)
-    if pivots not in ("median", "random"):
-        raise ValueError(f"`pivots` must be 'median' or 'random'. Received: pivots={pivots!r}")
+    check_choice("pivots", pivots, ("median", "random"))
 
     def log_p(distances):
         return ops.log_sigmoid(choice_logits(certainty * distances, sigmoid))
 
     if pivots == "random":
         return _mean_over_pivots(keys, log_p, lengths)
-    n, total = keys.shape[-1], 0.0
+    n, total = keys.shape[-1], ops.zeros_like(keys[:, 0])
     position = ops.arange(n, dtype="int32")
     for depth in range(num_splits(n)):
         bounds = bucket_bounds(n, depth, lengths)
@@ -260,7 +326,7 @@ def sort_log_likelihood(keys, certainty=10.0, lengths=None, pivots="median", sig
         above = keys - bucket_pivots(keys, bounds)
         terms = log_p(ops.where(position >= start + size // 2, above, -above))
         total = total + ops.sum(ops.where(size > 1, terms, 0), axis=-1)
-    return total if n > 1 else ops.zeros_like(keys[:, 0])
+    return total
 
 
 def _mean_over_pivots(keys, log_p, lengths):
@@ -274,7 +340,7 @@ def _mean_over_pivots(keys, log_p, lengths):
     return ops.sum(meet * log_p(keys[:, None, :] - keys[:, :, None]), axis=(1, 2))
 
 
-def num_splits(n):
+def num_splits(n: int) -> int:
     """⌈log₂ n⌉: how often n elements are halved until each is alone."""
     return (n - 1).bit_length()
 

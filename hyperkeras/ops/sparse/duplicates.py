@@ -1,16 +1,18 @@
 """Which integer tuples are copies of an earlier one."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 from hyperkeras.ops.argument_validation import check_columns, check_size
 
 FEW = 32  # tuples up to which comparing all pairs is faster than sorting
 
 
-def duplicate_mask(tuples, size):
+def duplicate_mask(tuples: Tensor, size: Sequence[int]) -> Tensor:
     """Marks every copy of a tuple but the first (Bloem 2018, section 3).
 
     The tuples are compared, or if many sorted, by their linear index in the tensor, which is
@@ -23,6 +25,14 @@ def duplicate_mask(tuples, size):
 
     Returns:
         Boolean tensor of shape `[..., i]`: True where an equal tuple comes earlier among the i.
+
+    Example:
+
+    ```python
+    tuples = keras.ops.array([[0, 1], [2, 3], [0, 1]])
+    hyperkeras.ops.duplicate_mask(tuples, (4, 4)).shape  # (3,)
+    # False, False, True: the last one is a copy of the first
+    ```
     """
     tuples, size = ops.convert_to_tensor(tuples), check_size(size)
     check_columns("tuples", tuples.shape, size)
@@ -41,7 +51,7 @@ def duplicate_mask(tuples, size):
     return _take(copies, ops.argsort(order))
 
 
-def copies_among(keys):
+def copies_among(keys: Sequence[Tensor]) -> Tensor:
     """`duplicate_mask` of few tuples with keys `[i, ...]`, which come first: nothing is sorted."""
     first = ops.zeros_like(keys[0][:1], dtype="bool")
     copies = first
@@ -53,11 +63,12 @@ def copies_among(keys):
     return copies
 
 
-def linear_keys(columns, size):
+def linear_keys(columns: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
     """Row-major linear indices, as few keys, and as narrow, as hold them without overflow."""
     dtype = "int32" if math.prod(size) <= 2**31 else index_dtype()
     limit = {"int32": 2**31, "int64": 2**63}[dtype]
-    keys, cells = [], 1
+    keys: list[Tensor] = []
+    cells = 1
     for column, s in zip(columns, size, strict=True):
         column = ops.cast(column, dtype)
         if keys and cells * s <= limit:
@@ -69,7 +80,7 @@ def linear_keys(columns, size):
     return keys
 
 
-def index_dtype():
+def index_dtype() -> str:
     """The widest integers of the backend: JAX has 64 bits only where the user asks for them."""
     return "int32" if keras.backend.backend() == "jax" else "int64"
 

@@ -1,8 +1,11 @@
-"""How continuous tuples share their values among integer ones (Bloem 2018, section 3)."""
+"""How values of continuous tuples are divided among integer ones (Bloem 2018, section 3)."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 from hyperkeras.ops.argument_validation import check_columns, check_size
 from hyperkeras.ops.sparse.duplicates import duplicate_mask
 
@@ -15,8 +18,8 @@ def lowest(dtype: str) -> float:
     return -6e4 if keras.backend.standardize_dtype(dtype) == "float16" else -1e37
 
 
-def proportions(tuples, means, sigmas, size):
-    r"""The share of each continuous tuple's value that an integer tuple gets (Bloem 2018, sec. 3).
+def proportions(tuples: Tensor, means: Tensor, sigmas: Tensor, size: Sequence[int]) -> Tensor:
+    r"""The part of each continuous tuple's value that an integer tuple gets (Bloem 2018, sec. 3).
 
     .. math::
         q(t \mid k) = \frac{d_t\, e_{tk}}{\sum_{t'} d_{t'}\, e_{t'k}}, \qquad
@@ -30,18 +33,28 @@ def proportions(tuples, means, sigmas, size):
         tuples: Integer tensor of shape `[..., i, c]`: the tuples of one chunk, see
             `sample_tuples`.
         means: Float tensor of shape `[..., k, c]`, in index space.
-        sigmas: Float tensor of shape `[..., k, c]`: variances.
+        sigmas: Float tensor of shape `[..., k, c]`: variances, not standard deviations.
         size: Sequence of c positive integers, the dims of the columns.
 
     Returns:
         Tensor of shape `[..., i, k]`, whose columns sum to one.
+
+    Example:
+
+    ```python
+    means, variances = keras.ops.array([[1.2, 2.0]]), keras.ops.array([[0.5, 0.5]])
+    tuples = hyperkeras.ops.sample_tuples(means, (4, 4), global_samples=3)
+    hyperkeras.ops.proportions(tuples, means, variances, (4, 4)).shape  # (7, 1)
+    ```
     """
     tuples, means, sigmas, size = _checked(tuples, means, sigmas, size)
     return ops.swapaxes(_proportions(tuples, duplicate_mask(tuples, size), means, sigmas), -1, -2)
 
 
-def distribute(tuples, means, sigmas, values, size):
-    r"""Weights of the integer tuples: shares of the continuous ones' values (Bloem 2018, sec. 3).
+def distribute(
+    tuples: Tensor, means: Tensor, sigmas: Tensor, values: Tensor, size: Sequence[int]
+) -> Tensor:
+    r"""Weights of the integer tuples: the values in proportions (Bloem 2018, section 3).
 
     .. math:: w_t = \sum_k q(t \mid k)\, v_k
 
@@ -59,12 +72,21 @@ def distribute(tuples, means, sigmas, values, size):
     Args:
         tuples: Integer tensor of shape `[..., i, c]`.
         means: Float tensor of shape `[..., k, c]`.
-        sigmas: Float tensor of shape `[..., k, c]`: variances.
+        sigmas: Float tensor of shape `[..., k, c]`: variances, not standard deviations.
         values: Float tensor of shape `[..., k]`.
         size: Sequence of c positive integers, the dims of the columns.
 
     Returns:
         Weights of shape `[..., i]`.
+
+    Example:
+
+    ```python
+    means, variances = keras.ops.array([[1.2, 2.0]]), keras.ops.array([[0.5, 0.5]])
+    tuples = hyperkeras.ops.sample_tuples(means, (4, 4), global_samples=3)
+    values = keras.ops.array([2.0])
+    hyperkeras.ops.distribute(tuples, means, variances, values, (4, 4)).shape  # (7,)
+    ```
     """
     tuples, means, sigmas, size = _checked(tuples, means, sigmas, size)
     copies = duplicate_mask(tuples, size)
@@ -126,7 +148,7 @@ def _columns(tuples, means, sigmas):
 
 
 def _by_blocks(fn, arrays):
-    """`fn` of arrays that share their first axis, a block of rows at a time."""
+    """`fn` of arrays with the same first axis, a block of rows at a time."""
     rows = ops.shape(arrays[0])[0]
     size = max(1, BLOCK // (arrays[0].shape[1] * arrays[2].shape[1]))
     blocks = (rows + size - 1) // size

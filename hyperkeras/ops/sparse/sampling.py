@@ -2,17 +2,26 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from hyperkeras.annotations import Seed, Tensor
 from hyperkeras.ops.argument_validation import check_columns, check_int, check_size
 
 PACK = 2**16  # far below the 2**32 values of a draw, so that all columns' values stay as likely
 
 
-def sample_tuples(means, size, global_samples=0, local_samples=0, region=None, seed=None):
+def sample_tuples(
+    means: Tensor,
+    size: Sequence[int],
+    global_samples: int = 0,
+    local_samples: int = 0,
+    region: int | Sequence[int] | None = None,
+    seed: Seed = None,
+) -> Tensor:
     r"""Integer index tuples on which the Gaussians are evaluated (Bloem 2018, section 3).
 
     For each mean μ: its neighbors, one for each choice of ⌊·⌋ or ⌈·⌉ a column; g tuples drawn
@@ -22,17 +31,27 @@ def sample_tuples(means, size, global_samples=0, local_samples=0, region=None, s
     Args:
         means: Float tensor of shape `[..., k, c]` in index space.
         size: Sequence of c positive integers, the dims of the learned columns.
-        global_samples: Integer g ≥ 0.
-        local_samples: Integer l ≥ 0.
+        global_samples: Integer g ≥ 0, how many tuples are drawn over the whole tensor for each
+            mean (default 0).
+        local_samples: Integer l ≥ 0, how many tuples are drawn in a window around each mean
+            (default 0).
         region: Integer, or a sequence of c integers: the window's dims. The window is moved,
-            not cut, where it would leave the tensor; one wider than the tensor covers the whole
-            dim, as None does.
-        seed: Integer, `keras.random.SeedGenerator`, or None for Keras's global one.
+            not cut, where it would leave the tensor. One wider than the tensor covers the whole
+            dim, as None (default) does.
+        seed: Integer or `keras.random.SeedGenerator`. None (default) for Keras's global one.
 
     Returns:
         int32 tensor of shape `[..., k * (2**c + g + l), c]`, grouped by mean: neighbors first,
         then global, then local samples. Every tuple lies inside the tensor, also where a mean
         does not. Integers are drawn as integers, so that large dims lose nothing to rounding.
+
+    Example:
+
+    ```python
+    means = keras.ops.array([[1.2, 2.0], [0.4, 3.1]])
+    tuples = hyperkeras.ops.sample_tuples(means, (4, 5), local_samples=3, region=2)
+    tuples.shape  # (14, 2)
+    ```
     """
     means, size = ops.convert_to_tensor(means), check_size(size)
     check_columns("means", means.shape, size)
@@ -44,7 +63,14 @@ def sample_tuples(means, size, global_samples=0, local_samples=0, region=None, s
     return ops.reshape(tuples, (*shape[:-3], shape[-3] * shape[-2], shape[-1]))
 
 
-def sample_columns(means, size, global_samples, local_samples, region, seed):
+def sample_columns(
+    means: Tensor,
+    size: Sequence[int],
+    global_samples: int,
+    local_samples: int,
+    region: int | Sequence[int] | None,
+    seed: Seed,
+) -> list[Tensor]:
     """The tuples of `sample_tuples` column by column, samples first: c times `[i, ..., k]`."""
     means, window, seeds = ops.stop_gradient(means), window_dims(region, size), _seeds(seed)
     everywhere = _draw(means, global_samples, size, seeds)
@@ -63,7 +89,7 @@ def sample_columns(means, size, global_samples, local_samples, region, seed):
     return columns
 
 
-def window_dims(region, size):
+def window_dims(region: int | Sequence[int] | None, size: Sequence[int]) -> Sequence[int]:
     """Dims of the local window: `region`, once or a column, at most the tensor's own dims."""
     if region is None:
         return size
@@ -79,7 +105,7 @@ def window_dims(region, size):
     return tuple(min(w, s) for w, s in zip(window, size, strict=True))
 
 
-def inside(index, last):
+def inside(index: Tensor, last: int | np.ndarray) -> Tensor:
     """Whole float numbers `index` as int32 from 0 to `last`, which may be an array.
 
     Cut off as floats first, as a number beyond 32 bits could become any integer; and after it, as
@@ -95,7 +121,7 @@ def inside(index, last):
 def _draw(means, count, dims, seeds):
     """`count` index tuples below `dims` for each mean, column by column: c times `[count, ..., k]`.
 
-    Drawing costs more than dividing, so neighboring columns share a number while it is small.
+    Drawing costs more than dividing, so neighboring columns come from one number while it is small.
     """
     packs, columns = [], []
     for s in dims if count else ():

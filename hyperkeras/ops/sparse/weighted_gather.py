@@ -1,4 +1,4 @@
-"""What a continuous tuple reads where it shares its value with no other (Bloem 2018, section 3)."""
+"""What a continuous tuple reads that is alone in its chunk (Bloem 2018, section 3)."""
 
 import functools
 import math
@@ -21,8 +21,8 @@ def read(
 
     over the integer tuples t of mean k alone, with q as in `proportions`. Equal to `distribute`
     in chunks of one followed by `contract`, at a fraction of the time: samples come first, so
-    that each step runs over long rows, shares are normalized after they are summed, and no
-    sum is scattered. The gradient, with a_k = ⟨∂L/∂y_k, x̄_k⟩, is
+    that each step runs over long rows, proportions are normalized after they are summed, and
+    no sum is scattered. The gradient, with a_k = ⟨∂L/∂y_k, x̄_k⟩, is
 
     .. math::
         \frac{\partial L}{\partial v_k} &= a_k, \qquad
@@ -37,7 +37,7 @@ def read(
         columns: Sequence of c integer tensors of shape `[i, b, k]`, see `sample_columns`: i
             tuples for each mean, inside the input.
         means: Float tensor of shape `[b, k, c]`, in index space.
-        sigmas: Float tensor of shape `[b, k, c]`: variances.
+        sigmas: Float tensor of shape `[b, k, c]`: variances, not standard deviations.
         values: Float tensor of shape `[b, k]`.
         x: Tensor of shape `[b, *c input dims, *carried dims]`, all known but b.
 
