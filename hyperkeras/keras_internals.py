@@ -4,9 +4,11 @@ No other file of the library touches a name of Keras that begins with an undersc
 release of Keras is checked here.
 """
 
+import functools
 import sys
 
 import keras
+from keras import layers
 
 # Modules that trace a model in order to write it in another format.
 EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
@@ -28,12 +30,45 @@ def is_called_elsewhere(layer):
     return bool(getattr(layer, "_inbound_nodes", ()))
 
 
+class _MaskReader(layers.Layer):
+    """Returns the mask of its input: what JAX traces keeps masks where only a layer finds them."""
+
+    def __init__(self):
+        super().__init__(autocast=False)
+        self.supports_masking = True
+
+    def call(self, x, mask=None):
+        return (mask,)
+
+    def compute_mask(self, x, previous_mask):
+        return None
+
+
+class _MaskWriter:
+    def compute_mask(self, x, previous_mask):
+        return previous_mask
+
+
+@functools.cache
+def _mask_reader():
+    return _MaskReader()
+
+
 def mask_of(tensor):
     """The mask that Keras sends along with a tensor, or None.
 
     Keras passes it as an argument only to layers with one input.
     """
-    return getattr(tensor, "_keras_mask", None)
+    mask = getattr(tensor, "_keras_mask", None)
+    if mask is None and keras.backend.backend() == "jax" and keras.ops.is_tensor(tensor):
+        (mask,) = _mask_reader()(tensor)
+    return mask
+
+
+def set_mask(tensor, mask):
+    """The tensor, with a mask that Keras sends along."""
+    layers.Layer._set_mask_metadata(_MaskWriter(), None, tensor, mask)
+    return tensor
 
 
 def is_exporting():

@@ -21,7 +21,7 @@ from hyperkeras.models.hypernetworks import (
 from hyperkeras.models.hypernetworks.conditioned_model import ConditionedModel
 from hyperkeras.models.hypernetworks.head import Head
 from hyperkeras.models.hypernetworks.materialization import plain_copy
-from hyperkeras.models.hypernetworks.per_sample_layers import compiles, per_sample_layers
+from hyperkeras.models.hypernetworks.per_sample.scope import compiles, per_sample_scope
 from hyperkeras.models.hypernetworks.variable_substitution import run
 from hyperkeras.models.hypernetworks.weight_selection import Selector
 
@@ -59,9 +59,11 @@ class Hypernetwork(ConditionedModel):
     a constant factor on w. A residual head starts at zero.
 
     **Per sample.** Layers with generated weights run as one batched product: Dense, EinsumDense
-    and with it MultiHeadAttention, Conv1D to 3D, DepthwiseConv, Embedding, normalizations, LSTM,
-    GRU, SimpleRNN. Other layers run by `keras.ops.vectorized_map`. They may not update a state of
-    their own, and TensorFlow does not compile them by XLA.
+    and with it MultiHeadAttention, Conv1D to 3D, DepthwiseConv, SeparableConv, Embedding,
+    normalizations, LSTM, GRU, SimpleRNN. Other layers run sample by sample, by
+    `keras.ops.vectorized_map`, together with the layers inside them. So does the smallest layer
+    around a weight that is used without the batch axis, as a table of positions is. Such layers
+    may not update moving statistics, and TensorFlow does not compile them by XLA.
 
     **The target** is read once, for the shapes and the start of the generated weights. These are
     not weights of the hypernetwork. A target serves one hypernetwork and no other model.
@@ -166,7 +168,7 @@ class Hypernetwork(ConditionedModel):
             )
         pieces = self.selection.pieces
         self.num_generated = sum(piece.size for piece in pieces)
-        self.supports_jit = not self.per_sample or compiles(pieces)
+        self.supports_jit = not self.per_sample or compiles(target, pieces)
         # Read here: `build` may be traced, where variables have no values.
         self._own = np.concatenate([piece.start() for piece in pieces])
         lora.clear(target, self.selection.variables)
@@ -229,7 +231,9 @@ class Hypernetwork(ConditionedModel):
             pairs = [(variable, value[0]) for variable, value in pairs]
         pairs += self._state(condition, training)
         kwargs = {} if training is None else {"training": training}
-        scope = per_sample_layers(self.target, pieces) if self.per_sample else nullcontext()
+        scope = nullcontext()
+        if self.per_sample:
+            scope = per_sample_scope(self.target, pieces, x, training)
         with scope:
             outputs, losses = run(self.target, pairs, x, **kwargs)
         for loss in losses:

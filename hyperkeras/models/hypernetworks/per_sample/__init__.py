@@ -1,0 +1,1 @@
+"""Targets whose weights differ from sample to sample."""
