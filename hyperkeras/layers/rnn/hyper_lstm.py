@@ -207,8 +207,7 @@ class HyperLSTM(FastRecurrent):
 
     @property
     def return_state(self) -> bool:
-        """Whether outputs come with more behind them, which `Bidirectional` asks: with
-        `return_weight_changes` always."""
+        """Whether more follows the outputs, as it always does with `return_weight_changes`."""
         return self.returns_states or self.cell.return_weight_changes
 
     @return_state.setter

@@ -59,8 +59,10 @@ class CompiledRecurrence:
 
     @staticmethod
     def _fixed(inputs, values):
-        """`values` in the structure of `inputs`, hidden from tapes: no tape may look inside what
-        XLA compiles."""
+        """`values` in the structure of `inputs`, hidden from tapes.
+
+        No tape may look inside what XLA compiles.
+        """
         return tf.nest.pack_sequence_as(inputs, [tf.stop_gradient(a) for a in values])
 
     def _gradient(self, inputs, options, memory, values, upstream):
@@ -95,8 +97,10 @@ class CompiledRecurrence:
 
 
 def can_compile() -> bool:
-    """Whether TensorFlow leaves operations as they are: `tf.debugging.enable_check_numerics()` and
-    its like add some to each that XLA can't compile."""
+    """Whether TensorFlow leaves operations as they are.
+
+    `tf.debugging.enable_check_numerics()` and its like add some to each that XLA can't compile.
+    """
     return not op_callbacks.should_invoke_op_callbacks()
 
 
