@@ -103,9 +103,9 @@ def rows_differ(condition: Any) -> Tensor | None:
     parts = [part for part in keras.tree.flatten(condition) if known_shape(part)[0] != 1]
     if not parts:
         return None
-    differ = ops.any(ops.not_equal(parts[0], parts[0][:1]))
-    for part in parts[1:]:
-        differ = ops.logical_or(differ, ops.any(ops.not_equal(part, part[:1])))
+    # A sum, and not `any`, which PyTorch's exporter to ONNX can't write.
+    unequal = [ops.cast(ops.not_equal(part, part[:1]), "int32") for part in parts]
+    differ = ops.greater(sum(ops.sum(part) for part in unequal), 0)
     value = concrete_or_none(differ)
     if value is not None and value:
         raise ValueError(
