@@ -10,7 +10,7 @@ import reference
 from hyperkeras import layers, models
 
 # Bases that users subclass; what stands on them is in the catalogue.
-ABSTRACT = {"Generator", "PHMLayer", "Source"}
+ABSTRACT = {"Generator", "Head", "PHMLayer", "Source"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -424,7 +424,7 @@ def with_generated_weights(model, inputs):
     return np.stack(outputs)
 
 
-def hypernetwork(kind, same, **arguments):
+def hypernetwork(kind, same, head=None, **arguments):
     def make():
         rng = np.random.default_rng(0)
         condition = rng.normal(size=(1 if same else 3, 5)).astype("float32")
@@ -432,7 +432,7 @@ def hypernetwork(kind, same, **arguments):
         x = rng.normal(size=(3, 4, 4, 2)).astype("float32")
         body = keras.Sequential([keras.Input((5,)), keras.layers.Dense(6, "tanh")])
         extra = {"conditions": condition[:1]} if kind is models.ContinualHypernetwork else {}
-        model = kind(target(), body, **extra, **arguments)
+        model = kind(target(), body, head=head and head(), **extra, **arguments)
         model([condition, x])
         return model, [condition, x], with_generated_weights
 
@@ -451,7 +451,27 @@ MODEL_CASES = [
     ModelCase(
         "hypernetwork_per_sample",
         ("Hypernetwork",),
-        hypernetwork(models.Hypernetwork, False, per_sample=True, chunk_size=7, residual=True),
+        hypernetwork(
+            models.Hypernetwork,
+            False,
+            per_sample=True,
+            head=lambda: layers.ChunkedHead(7),
+            residual=True,
+        ),
+    ),
+    *(
+        ModelCase(
+            f"hypernetwork_{name}_head",
+            (cls,),
+            hypernetwork(models.Hypernetwork, False, head, per_sample=True),
+        )
+        for name, cls, head in (
+            ("dense", "DenseHead", lambda: layers.DenseHead("hyperfan_out")),
+            ("chunked", "ChunkedHead", lambda: layers.ChunkedHead(9)),
+            ("low_rank", "LowRankHead", lambda: layers.LowRankHead(1)),
+            ("random", "RandomHead", lambda: layers.RandomHead(3)),
+            ("layerwise", "LayerwiseHead", lambda: layers.LayerwiseHead()),
+        )
     ),
     ModelCase(
         "continual_hypernetwork",

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from hyperkeras import initializers, ops
+from hyperkeras.layers import ChunkedHead, DenseHead
 from hyperkeras.models import Hypernetwork
 
 DEPTH, WIDTH = 10, 128
@@ -16,12 +17,15 @@ def deep_target(use_bias=True):
     return keras.Sequential([keras.Input((WIDTH,)), *hidden])
 
 
-def second_moments(initializer, use_bias=True, **arguments):
+def chunks_of_4000(initializer):
+    return ChunkedHead(4000, initializer=initializer)
+
+
+def second_moments(initializer, use_bias=True, head=DenseHead):
     """Of each layer's activations, for normal conditions and inputs."""
+    keras.utils.set_random_seed(3)
     target = deep_target(use_bias)
-    model = Hypernetwork(
-        target, layers.Identity(), per_sample=True, initializer=initializer, **arguments
-    )
+    model = Hypernetwork(target, layers.Identity(), head(initializer), per_sample=True)
     rng = np.random.default_rng(0)
     condition = rng.normal(size=(16, 256)).astype("float32")
     x = rng.normal(size=(16, WIDTH)).astype("float32")
@@ -36,9 +40,9 @@ def second_moments(initializer, use_bias=True, **arguments):
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("chunks", [{}, {"chunk_size": 4000}])
-def test_hyperfan_in_keeps_activations_through_the_depth(use_bias, chunks):
-    found = second_moments("hyperfan_in", use_bias, **chunks)
+@pytest.mark.parametrize("head", [DenseHead, chunks_of_4000])
+def test_hyperfan_in_keeps_activations_through_the_depth(use_bias, head):
+    found = second_moments("hyperfan_in", use_bias, head)
     assert 0.5 < found.min() and found.max() < 2, found
 
 

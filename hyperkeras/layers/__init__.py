@@ -8,6 +8,12 @@ from hyperkeras.layers.generators.dct_generator import DCTGenerator
 from hyperkeras.layers.generators.kernel_generator import KernelGenerator
 from hyperkeras.layers.graph.sparse_graph_conv import SparseGraphConv
 from hyperkeras.layers.graph.sparse_graph_transform import SparseGraphTransform
+from hyperkeras.layers.heads.base_head import Head
+from hyperkeras.layers.heads.chunked_head import ChunkedHead
+from hyperkeras.layers.heads.dense_head import DenseHead
+from hyperkeras.layers.heads.layerwise_head import LayerwiseHead
+from hyperkeras.layers.heads.low_rank_head import LowRankHead
+from hyperkeras.layers.heads.random_head import RandomHead
 from hyperkeras.layers.hypercomplex.base_phm_layer import PHMLayer
 from hyperkeras.layers.hypercomplex.phm_conv2d import PHMConv2D
 from hyperkeras.layers.hypercomplex.phm_dense import PHMDense
@@ -32,13 +38,16 @@ from hyperkeras.layers.sparse.sparse_hyperlayer import SparseHyperlayer
 __all__ = [
     "AffineSource",
     "BoxSource",
+    "ChunkedHead",
     "CoordinateGenerator",
     "DCTGenerator",
+    "DenseHead",
     "DenseSource",
     "FixedSource",
     "FreeSource",
     "Generator",
     "Glimpse",
+    "Head",
     "HyperConv2D",
     "HyperDense",
     "HyperLSTM",
@@ -48,11 +57,14 @@ __all__ = [
     "KernelGenerator",
     "LayerNormLSTM",
     "LayerNormLSTMCell",
+    "LayerwiseHead",
+    "LowRankHead",
     "MIPEncoding",
     "PHMConv2D",
     "PHMDense",
     "PHMLayer",
     "Quicksort",
+    "RandomHead",
     "Source",
     "SparseGraphConv",
     "SparseGraphTransform",

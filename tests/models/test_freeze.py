@@ -64,10 +64,10 @@ def test_a_hypernetwork_is_frozen_as_a_plain_model(arguments, tmp_path):
         plain.save(tmp_path / "plain.keras")
         loaded = keras.models.load_model(tmp_path / "plain.keras")
         np.testing.assert_allclose(array(loaded(x)), expected, atol=1e-6)
-    model.head_bias.assign(array(model.head_bias.value) + 1)
+    model.head.bias.assign(array(model.head.bias.value) + 1)
     np.testing.assert_allclose(array(plain(x)), expected, atol=1e-6)  # a snapshot
     model.summary(print_fn=shown.append)
-    assert "head (Head)" in shown[0] and f"{model.count_params():,}" in shown[0]
+    assert "(DenseHead)" in shown[0] and f"{model.count_params():,}" in shown[0]
 
 
 def test_lora_is_merged_into_a_plain_model():
@@ -76,7 +76,7 @@ def test_lora_is_merged_into_a_plain_model():
     target = keras.Model(given, layers.Dense(2)(attention(given, given)))
     attention.query_dense.enable_lora(2, lora_alpha=3)
     target.layers[-1].enable_lora(1)
-    model = Hypernetwork(target, body(), lambda v: "lora" in v.name)
+    model = Hypernetwork(target, body(), select=lambda v: "lora" in v.name)
     condition, x = normal(1, 4), normal(3, 4, 6)
     expected = array(model([condition, x]))
     plain = model.materialize(condition)

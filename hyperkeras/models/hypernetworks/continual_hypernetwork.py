@@ -53,7 +53,8 @@ class ContinualHypernetwork(Hypernetwork):
     ```python
     target = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     body = keras.layers.Embedding(2, 4)  # of the task's number
-    model = hyperkeras.models.ContinualHypernetwork(target, body, range(2), chunk_size=5)
+    head = hyperkeras.layers.ChunkedHead(5)
+    model = hyperkeras.models.ContinualHypernetwork(target, body, range(2), head=head)
     x, tasks = keras.random.normal((64, 8)), keras.random.normal((2, 64, 1))
     for task in range(2):
         model.compile("adam", "mse")  # anew: moments of the task before make first steps too large

@@ -39,11 +39,6 @@ def row_of(layer: layers.Layer, left_out: Collection[int]) -> layers.Layer:
     return _row(type(layer).__name__, layer.name, count, shape, parts)
 
 
-def head_row(parameters: int, num_generated: int) -> layers.Layer:
-    """The row of the head in the summary of a hypernetwork."""
-    return _row("Head", "head", parameters, (None, num_generated))
-
-
 class Table(keras.Model):
     """A stand-in for `model` whose `summary` prints `rows`, and the counts of `model`."""
 
@@ -70,10 +65,11 @@ class Table(keras.Model):
 def print_summary(hypernetwork: Any, *args: Any, **kwargs: Any) -> None:
     """Prints the summary of a `Hypernetwork`, by the arguments of `keras.Model.summary`."""
     generated = {id(variable) for variable in hypernetwork.generated_weights}
-    networks = (hypernetwork.body, hypernetwork.chunk_network)
-    rows = [row_of(network, generated) for network in networks if network is not None]
+    networks = hypernetwork.body, hypernetwork.head, hypernetwork.target
+    rows = [row_of(network, generated) for network in networks]
     inside = {id(weight) for layer in hypernetwork.layers for weight in layer.weights}
     own = [weight for weight in hypernetwork.weights if id(weight) not in inside]
-    rows.append(head_row(sum(math.prod(w.shape) for w in own), hypernetwork.num_generated))
-    rows.append(row_of(hypernetwork.target, generated))
+    if own:
+        count = sum(math.prod(weight.shape) for weight in own)
+        rows.append(_row("Weights", "own weights", count, (None, hypernetwork.num_generated)))
     Table(hypernetwork, rows).summary(*args, **kwargs)

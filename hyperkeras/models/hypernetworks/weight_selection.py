@@ -11,55 +11,49 @@ import numpy as np
 from keras import layers
 
 from hyperkeras.keras_internals import sublayers
+from hyperkeras.layers.heads.piece import BIASES, Piece, role
 from hyperkeras.models.hypernetworks import lora
-
-BIASES = ("bias", "beta")
 
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """A weight to generate: the target's variable, and the layer that owns it."""
+    """A weight to generate: the target's variable, its layer, and what a head needs of it."""
 
     variable: keras.Variable
     layer: layers.Layer
-    biased: bool  # whether the layer's bias is generated too
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.variable.shape)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def is_bias(self) -> bool:
-        return self.variable.name in BIASES
-
-    @property
-    def is_gain(self) -> bool:
-        """Whether it is a vector but no bias: a scale, which keeps near its own start."""
-        return not self.is_bias and len(self.shape) < 2
-
-    @property
-    def fans(self) -> tuple[int, int]:
-        """(fan in, fan out) of the layer's map."""
-        shape, window = self.shape, math.prod(self.shape[:-2])
-        if len(shape) < 2:
-            return (shape or (1,))[0], (shape or (1,))[0]
-        if isinstance(self.layer, layers.Embedding):
-            return 1, shape[-1]
-        if isinstance(self.layer, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
-            return window, window * shape[-1]
-        if isinstance(self.layer, layers.EinsumDense) and self.variable.name == "kernel":
-            _, letters, outputs = self.layer.equation.replace("->", ",").split(",")
-            fan_out = math.prod(s for s, a in zip(shape, letters, strict=True) if a in outputs)
-            return math.prod(shape) // fan_out, fan_out
-        return window * shape[-2], window * shape[-1]
+    piece: Piece
 
     def start(self) -> np.ndarray:
         """The target's own value, as a flat array."""
         return keras.ops.convert_to_numpy(self.variable.value).astype("float64").reshape(-1)
+
+
+def piece_of(variable: keras.Variable, layer: layers.Layer, biased: bool) -> Piece:
+    """The variable of a layer as a head sees it; `biased`: whether its bias is generated too."""
+    shape, name = tuple(variable.shape), variable.name
+    fans: tuple[int, int] | None = None
+    unit_axes: tuple[int, ...] = (-1,)
+    if len(shape) >= 2:
+        window = math.prod(shape[:-2])
+        if isinstance(layer, layers.Embedding) and name == "embeddings":
+            fans, unit_axes = (1, shape[-1]), (0, 1)  # rows as they are
+        elif isinstance(layer, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
+            fans, unit_axes = (window, window * shape[-1]), (-2, -1)
+        elif isinstance(layer, layers.EinsumDense) and name == "kernel":
+            _, letters, outputs = layer.equation.replace("->", ",").split(",")
+            unit_axes = tuple(axis for axis, letter in enumerate(letters) if letter in outputs)
+            fan_out = math.prod(shape[axis] for axis in unit_axes)
+            fans = math.prod(shape) // fan_out, fan_out
+    return Piece(
+        variable.path,
+        shape,
+        role(name, shape),
+        fans,
+        biased,
+        f"{type(layer).__name__}/{re.sub(r'_[0-9]+$', '', layer.name)}/{name}",
+        layer.path,
+        unit_axes,
+    )
 
 
 class Selection:
@@ -227,7 +221,12 @@ def describe(target: layers.Layer, variables: Sequence[keras.Variable]) -> list[
     """What is known of each of the variables."""
     owned = owners(target)
     biased = {id(owned[id(v)]) for v in variables if v.name in BIASES}
-    return [Generated(v, owned[id(v)], id(owned[id(v)]) in biased) for v in variables]
+    described = []
+    for variable in variables:
+        layer = owned[id(variable)]
+        piece = piece_of(variable, layer, id(layer) in biased)
+        described.append(Generated(variable, layer, piece))
+    return described
 
 
 def _paths(weights):

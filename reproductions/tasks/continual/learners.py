@@ -125,6 +125,7 @@ class Hypernetworks(Learner):
         import keras
         from keras import layers
 
+        from hyperkeras.layers import ChunkedHead
         from hyperkeras.models import ContinualHypernetwork
 
         normal = keras.initializers.RandomNormal
@@ -136,16 +137,20 @@ class Hypernetworks(Learner):
             ]
         )
         hidden = [layers.Dense(10, "relu") for _ in range(4)]
+        head = ChunkedHead(
+            self.config["chunk"],
+            size,
+            keras.Sequential([keras.Input((2 * size,)), *hidden]),
+            embedding_initializer=normal(stddev=0.1),
+            initializer="glorot_uniform",
+            order=self.config.get("chunk_order", "stored"),
+        )
         network = ContinualHypernetwork(
             _mlp(self.config, pixels),
             tasks,
             range(TASKS),
             beta=self.config["beta"],
-            chunk_size=self.config["chunk"],
-            chunk_embedding_dim=size,
-            chunk_network=keras.Sequential([keras.Input((2 * size,)), *hidden]),
-            chunk_initializer=normal(stddev=0.1),
-            initializer="glorot_uniform",
+            head=head,
         )
         network.build([(None,), (None, pixels)])
         return network

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from hyperkeras.layers import ChunkedHead, DenseHead
 from hyperkeras.models import Hypernetwork
 
 rng = np.random.default_rng(0)
@@ -81,7 +82,7 @@ def freeze_unselected_then_more(model):
 @pytest.mark.parametrize("select", [None, "first", "second"])
 def test_a_frozen_hypernetwork_is_copied(copy, freeze, select, tmp_path):
     model, inputs = (
-        Hypernetwork(mlp(), body(), select, per_sample=True),
+        Hypernetwork(mlp(), body(), select=select, per_sample=True),
         [normal(3, 4), normal(3, 5)],
     )
     y = array(model(inputs))
@@ -107,18 +108,19 @@ def test_a_frozen_model_around_a_hypernetwork_is_copied(copy, tmp_path):
 @pytest.mark.parametrize("with_chunk_network", [False, True])
 def test_shared_networks_stay_shared(copy, with_chunk_network, tmp_path):
     features = body()
-    arguments = {}
+    make_head = DenseHead
     if with_chunk_network:
         network = keras.Sequential([keras.Input((9,)), layers.Dense(5, "relu")])
-        arguments = {"chunk_size": 10, "chunk_embedding_dim": 2, "chunk_network": network}
-    pair = [Hypernetwork(mlp(), features, per_sample=True, **arguments) for _ in range(2)]
+        make_head = lambda: ChunkedHead(10, 2, network)  # noqa: E731
+    pair = [Hypernetwork(mlp(), features, make_head(), per_sample=True) for _ in range(2)]
     c, x = keras.Input((4,)), keras.Input((5,))
     model = keras.Model([c, x], pair[1]([c, pair[0]([c, x])]))
     values = [normal(3, 4), normal(3, 5)]
     twin = copy(model, tmp_path)
     first, second = [layer for layer in twin.layers if isinstance(layer, Hypernetwork)]
     assert first.body is second.body is not features
-    assert first.chunk_network is second.chunk_network
+    if with_chunk_network:
+        assert first.head.network is second.head.network
     assert len(twin.weights) == len(model.weights)
     np.testing.assert_allclose(twin(values), model(values), atol=1e-6)
 
@@ -138,7 +140,7 @@ def test_lora_inside_other_layers_is_kept(copy, residual, tmp_path):
     inner.query_dense.enable_lora(2, lora_alpha=3)
     inner.value_dense.enable_lora(1)
     model = Hypernetwork(
-        target, body(), lambda v: "lora" in v.name, per_sample=True, residual=residual
+        target, body(), select=lambda v: "lora" in v.name, per_sample=True, residual=residual
     )
     inputs = [normal(3, 4), normal(3, 5)]
     y = array(model(inputs))

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from hyperkeras.layers import ChunkedHead, DenseHead
 from hyperkeras.models import ContinualHypernetwork, Hypernetwork
 
 rng = np.random.default_rng(0)
@@ -185,7 +186,7 @@ def test_every_weight_learns(name, per_sample):
 def tape_gradient(model, condition, x):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model([condition, x], training=False) ** 2)
-    return np.array(tape.gradient(loss, model.head_kernel.value))
+    return np.array(tape.gradient(loss, model.head.kernel.value))
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "recurrent", "attention", "lora"])
@@ -219,7 +220,7 @@ def test_selection_by_layer_name_path_position_and_predicate():
         [2, 3],
         lambda variable: variable.path.startswith(last.kernel.path.rsplit("/", 1)[0]),
     ):
-        model = Hypernetwork(target, body(), select)
+        model = Hypernetwork(target, body(), select=select)
         assert [w.path for w in model.generated_weights] == [last.kernel.path, last.bias.path]
         del model
 
@@ -227,7 +228,7 @@ def test_selection_by_layer_name_path_position_and_predicate():
 def test_weights_that_are_not_selected_stay_the_targets_and_train():
     target = mlp()
     first = target.layers[0]
-    model = Hypernetwork(target, body(), [target.layers[1]])
+    model = Hypernetwork(target, body(), select=[target.layers[1]])
     model.compile("sgd", "mse")
     before = first.kernel.numpy()
     model.fit([np.repeat(normal(1, 4), 8, 0), normal(8, 5)], normal(8, 3), verbose=0)
@@ -241,7 +242,7 @@ def test_parameter_counts():
     for arguments, count in (
         ({}, (f + 1) * n),
         ({"residual": True}, (f + 2) * n),
-        ({"chunk_size": 10}, 6 * f + (f + 1) * 10),
+        ({"head": ChunkedHead(10)}, 6 * f + (f + 1) * 10),
     ):
         model = Hypernetwork(mlp(), body(), **arguments)
         model([normal(1, 4), normal(2, 5)])
@@ -250,26 +251,12 @@ def test_parameter_counts():
 
 
 def test_a_chunked_head_makes_the_weights_piece_by_piece():
-    model = Hypernetwork(mlp(), body(), chunk_size=10, initializer="glorot_uniform")
+    head = ChunkedHead(10, initializer="glorot_uniform", order="stored")
+    model = Hypernetwork(mlp(), body(), head)
     model([normal(1, 4), normal(2, 5)])
     condition = normal(3, 4)
-    z, e = np.array(model.body(condition)), model.chunk_embeddings.numpy()
-    chunks = [(z * e[i]) @ model.head_kernel.numpy() + model.head_bias.numpy() for i in range(6)]
-    expected = np.concatenate(chunks, axis=1)[:, :57]
-    np.testing.assert_allclose(model.generate_flat(condition), expected, atol=1e-5)
-
-
-def test_a_chunk_network_reads_features_and_embedding():
-    network = stack((9,), layers.Dense(5, "relu"))
-    model = Hypernetwork(mlp(), body(), None, False, 10, 2, network, initializer="glorot_uniform")
-    model([normal(1, 4), normal(2, 5)])
-    condition = normal(3, 4)
-    z, e = np.array(model.body(condition)), model.chunk_embeddings.numpy()
-    chunks = [
-        np.array(network(np.concatenate([z, np.repeat(e[i : i + 1], 3, 0)], 1)))
-        @ model.head_kernel.numpy()
-        for i in range(6)
-    ]
+    z, e = np.array(model.body(condition)), head.embeddings.numpy()
+    chunks = [(z * e[i]) @ head.kernel.numpy() + head.bias.numpy() for i in range(6)]
     expected = np.concatenate(chunks, axis=1)[:, :57]
     np.testing.assert_allclose(model.generate_flat(condition), expected, atol=1e-5)
 
@@ -285,7 +272,7 @@ def test_residual_starts_as_the_target():
 def test_bias_hyper_init_starts_as_the_target():
     target, x = mlp(), normal(3, 5)
     expected = np.array(target(x))
-    model = Hypernetwork(target, body(), per_sample=True, initializer="bias_hyper")
+    model = Hypernetwork(target, body(), per_sample=True, head=DenseHead("bias_hyper"))
     np.testing.assert_allclose(model([normal(3, 4), x]), expected, atol=1e-6)
 
 
@@ -400,10 +387,10 @@ for name in sys.argv[2:]:
 def test_one_file_serves_a_fresh_process(tmp_path):
     """Trained models; LoRA's factors too, which Keras merges into kernels as it saves."""
     arguments = {
-        "mlp": {"chunk_size": 10},
+        "mlp": {"head": ChunkedHead(10)},
         "conv": {"residual": True},
         "recurrent": {},
-        "attention": {"initializer": "hyperfan_out"},
+        "attention": {"head": DenseHead("hyperfan_out")},
         "lora": {"residual": True},
     }
     expected = {}
@@ -442,20 +429,15 @@ def test_bad_arguments():
         (lambda: Hypernetwork(keras.Sequential([layers.Dense(2)]), body()), "`target`, expected a"),
         (lambda: Hypernetwork("mlp", body()), "`target`, expected a Keras"),
         (lambda: Hypernetwork(mlp(), None), "`body`, expected a Keras"),
-        (lambda: Hypernetwork(mlp(), body(), chunk_size=0), "chunk_size=0"),
-        (lambda: Hypernetwork(mlp(), body(), ["nothing"]), "'nothing', which chooses no"),
-        (lambda: Hypernetwork(mlp(), body(), [99]), "99, which chooses no"),
-        (lambda: Hypernetwork(mlp(), body(), lambda variable: False), "at least one weight"),
+        (lambda: Hypernetwork(mlp(), body(), "dense"), "`head`, expected a head.*head='dense'"),
+        (lambda: Hypernetwork(mlp(), body(), select=["nothing"]), "'nothing', which chooses no"),
+        (lambda: Hypernetwork(mlp(), body(), select=[99]), "99, which chooses no"),
+        (lambda: Hypernetwork(mlp(), body(), select=lambda variable: False), "at least one weight"),
         (
-            lambda: Hypernetwork(TARGETS["conv"](), body(), lambda v: "moving" in v.path),
+            lambda: Hypernetwork(TARGETS["conv"](), body(), select=lambda v: "moving" in v.path),
             "to choose trainable weights",
         ),
-        (lambda: Hypernetwork(mlp(), body(), chunk_size=4, chunk_embedding_dim=2), "together"),
-        (
-            lambda: Hypernetwork(mlp(), body(), chunk_size=4, initializer="bias_hyper"),
-            "`residual=True`",
-        ),
-        (lambda: Hypernetwork(lora(), body(), ["lora_kernel_a"]), "both LoRA factors"),
+        (lambda: Hypernetwork(lora(), body(), select=["lora_kernel_a"]), "both LoRA factors"),
     ]
     for make, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -518,7 +500,7 @@ def test_the_regularizer_holds_finished_tasks_in_place():
     before = np.array(model.generate_flat(np.arange(3)))
     model.finish_task()
     model.finish_task()
-    model.head_kernel.assign(model.head_kernel.numpy() * 1.1)
+    model.head.kernel.assign(model.head.kernel.numpy() * 1.1)
     after = np.array(model.generate_flat(np.arange(3)))
     expected = 0.5 * ((after - before)[:2] ** 2).sum(1).mean()
     model(inputs, training=True)
@@ -534,7 +516,7 @@ def test_a_random_subset_of_tasks_estimates_all():
     before = np.array(model.generate_flat(np.arange(3)))
     model.finish_task()
     model.finish_task()
-    model.head_kernel.assign(model.head_kernel.numpy() * 1.1)
+    model.head.kernel.assign(model.head.kernel.numpy() * 1.1)
     after = np.array(model.generate_flat(np.arange(3)))
     each = 0.5 * ((after - before)[:2] ** 2).sum(1)
     found = set()

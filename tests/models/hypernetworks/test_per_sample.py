@@ -17,6 +17,7 @@ from per_sample_targets import (
     normal,
 )
 
+from hyperkeras.layers import DenseHead
 from hyperkeras.models import Hypernetwork
 
 
@@ -138,7 +139,7 @@ def test_a_sublayer_inside_a_mapped_layer_and_outside():
 
 def test_each_sample_draws_noise_of_its_own_in_a_mapped_layer():
     target = model_of(Scaled(keras.Sequential([layers.Dense(50), layers.Dropout(0.5)])), (4,))
-    model = Hypernetwork(target, body(), per_sample=True, initializer="bias_hyper")
+    model = Hypernetwork(target, body(), per_sample=True, head=DenseHead("bias_hyper"))
     inputs = [np.ones((3, 4), "float32"), np.ones((3, 4), "float32")]
     first, second = (array(model(inputs, training=True)) == 0 for _ in range(2))
     assert 0.3 < first.mean() < 0.7

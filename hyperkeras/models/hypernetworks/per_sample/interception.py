@@ -14,7 +14,9 @@ from keras import layers
 
 from hyperkeras.keras_internals import sublayers
 
-_redirection = contextvars.ContextVar("hyperkeras_redirection", default=None)
+_redirection: contextvars.ContextVar[Callable | None] = contextvars.ContextVar(
+    "hyperkeras_redirection", default=None
+)
 
 
 def intercept(target: layers.Layer) -> None:

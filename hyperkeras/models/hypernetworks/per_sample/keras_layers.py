@@ -47,7 +47,7 @@ def batched_call(layer: layers.Layer) -> Callable | None:
     if own is not None and not hasattr(own, "intercepts"):
         return None
     for kind in type(layer).__mro__:
-        if kind in _FUNCTIONS and type(layer).call is kind.call:
+        if kind in _FUNCTIONS and type(layer).call is getattr(kind, "call", None):
             return _FUNCTIONS[kind]
     return None
 

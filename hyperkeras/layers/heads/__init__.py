@@ -1,0 +1,1 @@
+"""Heads: layers that turn a hypernetwork's features into another network's weights."""
