@@ -5,7 +5,6 @@ the outcomes `tests/backends_table.py` writes the table of `docs/backends.md`.
 """
 
 import os
-from importlib import metadata
 
 import keras
 import numpy as np
@@ -136,9 +135,3 @@ def test_models(case, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     expected = model.predict(x, verbose=0)
     np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, atol=1e-5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def versions(record_testsuite_property):
-    for name in ("keras", BACKEND):
-        record_testsuite_property(name, metadata.version(name))

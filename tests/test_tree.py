@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from catalogue import CASES, MODEL_CASES, TENSORFLOW_ONLY
+from catalogue import ABSTRACT, CASES, MODEL_CASES, TENSORFLOW_ONLY
 
 import hyperkeras
 
@@ -297,7 +297,7 @@ def test_packages_list_their_names():
 def test_layers_are_registered(name):
     cls = getattr(hyperkeras.layers, name)
     assert issubclass(cls, keras.layers.Layer)
-    if cls.call is keras.layers.Layer.call:
+    if name in ABSTRACT:
         return  # a base to derive from: it can't run, so it is never saved
     assert keras.saving.get_registered_name(cls) == f"hyperkeras>{name}"
     assert keras.saving.get_registered_object(f"hyperkeras>{name}") is cls
