@@ -14,15 +14,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Layer .* is trained with num_sam
 SPARSE = {"free", "free_fixed_values_in_chunks", "free_shared", "template"}
 SPARSE |= {"template_in_chunks_of_one", "dense", "dense_fixed_values", "top_k"}
 GLIMPSES = {"glimpse_box", "glimpse_affine"}
-FUSED = {"layer_norm_lstm", "hyper_lstm"}
 # Cases that don't hold yet, as docs/limits.md says. One that holds is to be taken out.
 LIMITS = {
-    "known length when traced": FUSED,
-    "integer inputs": SPARSE | GLIMPSES | FUSED,
+    "integer inputs": SPARSE | GLIMPSES,
     "frozen when loaded": GLIMPSES
     | {"dense", "dense_fixed_values", "top_k", "hyper_lstm", "hyper_lstm_without_layer_norm"}
     | {"hyper_rnn_scaled", "hyper_rnn_full"},
-    "second derivatives": FUSED,
 }
 
 
@@ -47,6 +44,9 @@ COUNTERPARTS = {
 }
 
 
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
@@ -63,7 +63,7 @@ def by_layer(names):
     return [pytest.param(chosen[name], name, id=name) for name in sorted(chosen)]
 
 
-@limited("known length when traced")
+@cases
 def test_a_traced_shape_is_the_one_that_is_computed(case):
     layer = case.make()
     signature = [tf.TensorSpec((None, *case.input_shape))]
@@ -130,7 +130,7 @@ def test_a_frozen_layer_is_saved_cloned_and_loaded(case, tmp_path):
         assert copy.trainable_variables == []
 
 
-@limited("second derivatives")
+@cases
 def test_second_derivatives_are_those_of_finite_differences(case):
     keras.config.set_dtype_policy("float64")
     layer = case.make(NO_SAMPLING)

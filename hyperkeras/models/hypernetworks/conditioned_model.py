@@ -54,7 +54,8 @@ class ConditionedModel(keras.Model):
             )
         condition, x = inputs
         self._check_condition(conditions.shapes_of(condition))
-        c, b = conditions.count_rows(condition), keras.tree.flatten(x)[0].shape[0]
+        c = conditions.count_rows(condition)
+        b = conditions.known_shape(keras.tree.flatten(x)[0])[0]
         allowed = (b,) if self.per_sample else (1, b)
         if None not in (c, b) and c not in allowed:
             rows = "one row for each of x" if self.per_sample else "one row, or as many as x"

@@ -23,7 +23,12 @@ def is_shape(value: Any) -> bool:
 
 def shapes_of(condition: Any) -> Any:
     """The condition's shapes, nested as it is."""
-    return keras.tree.map_structure(lambda a: tuple(a.shape), condition)
+    return keras.tree.map_structure(known_shape, condition)
+
+
+def known_shape(tensor: Tensor) -> tuple[int | None, ...]:
+    """The shape of a tensor, None for dims that are symbols or, in a trace, tensors."""
+    return tuple(d if isinstance(d, int) else None for d in tensor.shape)
 
 
 def map_shapes(function: Any, shapes: Any) -> Any:
@@ -75,7 +80,7 @@ def check_shapes(shapes: Any, known: Any, name: str) -> None:
 
 def count_rows(condition: Any) -> int | None:
     """How many rows all parts of the condition have, None where it isn't known."""
-    counts = {part.shape[0] for part in keras.tree.flatten(condition)} - {None}
+    counts = {known_shape(part)[0] for part in keras.tree.flatten(condition)} - {None}
     if len(counts) > 1:
         raise ValueError(
             "Expected the parts of `condition` to have as many rows. Received: condition of shape "
@@ -95,12 +100,12 @@ def rows_differ(condition: Any) -> Tensor | None:
     Returns:
         None for a condition of one row.
     """
-    parts = [part for part in keras.tree.flatten(condition) if part.shape[0] != 1]
+    parts = [part for part in keras.tree.flatten(condition) if known_shape(part)[0] != 1]
     if not parts:
         return None
-    differ = ops.any(ops.not_equal(parts[0], parts[0][:1]))
-    for part in parts[1:]:
-        differ = ops.logical_or(differ, ops.any(ops.not_equal(part, part[:1])))
+    # A sum, and not `any`, which PyTorch's exporter to ONNX can't write.
+    unequal = [ops.cast(ops.not_equal(part, part[:1]), "int32") for part in parts]
+    differ = ops.greater(sum(ops.sum(part) for part in unequal), 0)
     value = concrete_or_none(differ)
     if value is not None and value:
         raise ValueError(

@@ -286,7 +286,7 @@ class Hypernetwork(ConditionedModel):
         """All generated weights of each condition, [c, N]."""
         features = self.body(condition)
         features = ops.cast(features, self.variable_dtype)
-        known = features.shape[1:]
+        known = conditions.known_shape(features)[1:]
         if None not in known and int(np.prod(known)) != self.num_features:
             raise ValueError(
                 f"Expected the body of '{self.name}' to give {self.num_features} features, as for "
