@@ -12,7 +12,7 @@ def learner(model, config, seed, pixels):
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    kinds = {"hypernetwork": Hypernetworks, "ewc": Consolidated}
+    kinds = {"hypernetwork": Hypernetworks, "ewc": Consolidated, "separate": Separate}
     return kinds.get(model, Learner)(config, pixels)
 
 
@@ -116,6 +116,27 @@ class Consolidated(Learner):
             found = squares(tf.constant(data[0][i]), tf.constant(rng.uniform(), tf.float32))
             total = [a + np.array(b) for a, b in zip(total, found, strict=True)]
         self.network.consolidate([a / count for a in total])
+
+
+class Separate(Learner):
+    """A network for each task, which is what no method can share or forget."""
+
+    def make(self, pixels):
+        self.networks = [_mlp(self.config, pixels) for _ in range(TASKS)]
+        self.latest = -1
+        return self.networks[0]
+
+    def learn(self, batches, count):
+        self.latest += 1
+        self.network = self.networks[self.latest]
+        super().learn(batches, count)
+
+    def logits(self, x):
+        outputs = [network.predict(x, batch_size=500, verbose=0) for network in self.networks]
+        return np.stack([y[:, CLASSES * t : CLASSES * (t + 1)] for t, y in enumerate(outputs)])
+
+    def parameters(self):
+        return {"trainable": TASKS * super().parameters()["trainable"], "generated": 0}
 
 
 class Hypernetworks(Learner):
