@@ -144,6 +144,8 @@ def published(task: Task, preset: str, row: Row) -> list[dict[str, Any]]:
         for figure in task.published
         if (figure["model"], figure.get("preset", "full")) == (row.model, preset)
         and all(figure.get(key, value) == value for key, value in known.items())
+        # A row without a label that the figure has is another setting, where it was run at all.
+        and (not row.labels or all(name in known for name in task.labels if name in figure))
     ]
 
 

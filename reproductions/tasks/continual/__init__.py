@@ -90,8 +90,8 @@ DEVIATIONS = (
     "chunks of 8000, embeddings of 32 with standard deviations 1 and 0.1, Adam 0.0005, 5000 "
     "batches of 32 a task). Its β of 10 stands beside a cross-entropy summed over the task's "
     "12,000 digits, which is 0.0008 beside the mean. Weights of the hypernetwork start by Glorot's "
-    "rule, embeddings of earlier tasks go on learning, all outputs are held, and 5000 training digits "
-    "are set aside and not used.",
+    "rule, embeddings of earlier tasks go on learning, all outputs are held, and 5000 training "
+    "digits are set aside and not used.",
     "An MLP of 400-400 there, and embeddings of earlier tasks that are frozen.",
     "λ of `ewc` is the best of 1e4, 1e5 and 1e6 on validation digits of one seed.",
 )
