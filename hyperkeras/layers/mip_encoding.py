@@ -11,7 +11,7 @@ from hyperkeras.ops.encodings import mip_encoding
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class MIPEncoding(keras.layers.Layer):
-    r"""Puts numbers in [0, 1] on the unit circle, before the body of a hypernetwork.
+    r"""Encoding of numbers in [0, 1] as points of the unit circle, for conditions.
 
     .. math:: E(\gamma) = \left[\cos\tfrac{\pi\gamma}{2},\ \sin\tfrac{\pi\gamma}{2}\right]
 

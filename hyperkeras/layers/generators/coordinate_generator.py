@@ -15,7 +15,7 @@ from hyperkeras.ops.generated.kernels import coordinate_kernel
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class CoordinateGenerator(Generator):
-    r"""A small network that computes each weight from where it stands, as HyperNEAT's does.
+    r"""Generator that computes each weight from its coordinates, as in HyperNEAT.
 
     .. math:: K[c] = \frac{1}{\sqrt{f^2 N_{\mathrm{in}}}} \left(w_3^\top \tanh\left(
         W_2 \tanh\left(W_c\, c + W_z\, z + b_1\right) + b_2\right) + b_3\right)

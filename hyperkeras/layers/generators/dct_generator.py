@@ -14,7 +14,7 @@ from hyperkeras.ops.generated.kernels import dct_kernel
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class DCTGenerator(Generator):
-    r"""Takes an embedding for the lowest cosine coefficients (DCT) of a kernel.
+    r"""Generator that reads an embedding as the lowest cosine coefficients (DCT) of a kernel.
 
     .. math:: K = \sqrt{N_{\mathrm{out}} / N_z}\, \sum_m z_m \varphi_m
 

@@ -15,7 +15,7 @@ from hyperkeras.ops.generated.kernels import generate_kernel
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class KernelGenerator(Generator):
-    r"""A hypernetwork that turns embeddings into kernels: two linear layers, shared by all.
+    r"""Generator that turns embeddings into kernels by two linear layers, shared by all kernels.
 
     .. math:: a_i = W_i\, z + B_i, \qquad K_i = \langle W_{\mathrm{out}}, a_i \rangle
         + B_{\mathrm{out}}, \qquad i = 1, \dots, N_{\mathrm{in}}

@@ -11,7 +11,7 @@ from hyperkeras.ops.sparse.index_space import scale_means
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class AffineSource(GridSource):
-    r"""A grid under an affine map for each glimpse: 2 × 3 numbers place all tuples of an image.
+    r"""Source of glimpses on affine grids: 2 × 3 numbers place the tuples of a glimpse.
 
     .. math:: \mu = \mathrm{clip}\left(\frac{A\,(u, v, 1)^\top + 1}{2} \odot (H - 1, W - 1)\right)
 

@@ -10,7 +10,7 @@ from hyperkeras.ops.sparse.index_space import scale_means
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class BoxSource(GridSource):
-    r"""A grid inside an upright box for each glimpse: four numbers place all tuples of an image.
+    r"""Source of glimpses in upright boxes: four numbers place the tuples of a glimpse.
 
     .. math::
         (v_0, v_1, h_0, h_1) &= \mathrm{sigmoid}(\hat b + (-1, 1, -1, 1))

@@ -13,7 +13,7 @@ from hyperkeras.ops.argument_validation import check_int
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class DenseSource(NetworkSource):
-    r"""Index tuples as a function of the input: the wiring adapts to each sample.
+    r"""Source whose index tuples depend on the input: each sample has its own wiring.
 
     .. math:: (\hat\mu, \hat\sigma, v) = (\hat\mu_0, \hat\sigma_0, v_0)
         + \mathrm{flatten}(f(x))\, W

@@ -16,7 +16,7 @@ LARGEST = 2**24  # float32 holds the integers up to here, and means are float32
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class FixedSource(Source):
-    r"""Fixed wiring with learned values: a sparse matrix of a given pattern.
+    r"""Source of fixed index tuples with learned values: a sparse matrix of a given pattern.
 
     .. math:: \mu_k = t_k, \qquad \sigma_k = 0, \qquad v \text{ learned}
 

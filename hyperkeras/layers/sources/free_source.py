@@ -13,7 +13,7 @@ from hyperkeras.ops.argument_validation import check_int
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class FreeSource(Source):
-    """Index tuples that are free parameters: one wiring for all inputs.
+    """Source whose index tuples are free parameters: one wiring for all inputs.
 
     The raw parameters are `means [k, c]`, which start evenly spread over the tensor, `sigmas [k]`
     (zeros) and `values [k]` (ones). `scale_means` and `scale_sigmas` bring the first two into

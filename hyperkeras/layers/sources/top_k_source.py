@@ -14,7 +14,7 @@ from hyperkeras.ops.sparse.contraction import row_numbers
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
 class TopKSource(NetworkSource):
-    r"""The k highest of the weights that a dense hypernetwork computes.
+    r"""Source of the k largest weights that a dense hypernetwork computes.
 
     .. math:: S = \mathrm{flatten}(f(x))\, W + S_0, \qquad
         W_t = \begin{cases} S_t & t \in \mathrm{top}_k |S| \\ 0 & \text{else} \end{cases}

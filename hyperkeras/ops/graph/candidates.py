@@ -78,7 +78,7 @@ def candidate_nodes(
     region: int | None = None,
     seed: Seed = None,
 ) -> Tensor:
-    r"""Nodes near each mean, and drawn: `sample_tuples` where nodes have learned positions.
+    r"""Nodes near each mean and randomly drawn nodes: `sample_tuples` for nodes with positions.
 
     Sorted by position, the nodes of a graph have an order, in which each mean has a node below
     and one above. Besides, g nodes are drawn uniformly from its graph, and l from a window of

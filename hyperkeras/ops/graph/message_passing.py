@@ -15,7 +15,7 @@ TIE = 1e-6  # of positions in [0, 1]: what is nearer by less is as near
 def disjoint_union(
     x: Tensor, edges: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""A batch of graphs as one graph without edges between its parts.
+    r"""A batch of graphs as one graph, without edges between its parts.
 
     .. math:: x'_{g n + i} = x_{g i}, \qquad (i, j) \in E_g \iff (g n + i, g n + j) \in E'
 
@@ -56,7 +56,7 @@ def disjoint_union(
 
 
 def propagate(edges: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
-    r"""Messages along weighted edges, summed at each node; no matrix is made.
+    r"""Sums messages along weighted edges at each node, without building a matrix.
 
     .. math:: y_i = \sum_{(i, j)} w_{ij}\, x_j, \qquad
         \frac{\partial L}{\partial w_{ij}} = \frac{\partial L}{\partial y_i} \cdot x_j, \qquad

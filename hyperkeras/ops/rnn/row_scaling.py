@@ -40,7 +40,7 @@ def generate_rows(
 
 
 def weight_changes(before: Tensor, after: Tensor, recurrent_kernel: Tensor) -> Tensor:
-    r"""Distance by which scaled matrices have moved since the last step.
+    r"""Distance that row-scaled matrices have moved since the last step.
 
     .. math:: \Delta_y = \left\| W^h_y \,\mathrm{diag}(d'_y) - W^h_y \,\mathrm{diag}(d_y)
         \right\|_F = \sqrt{\sum_j (d'_{yj} - d_{yj})^2 \sum_i (W^h_y)_{ij}^2}

@@ -11,7 +11,7 @@ IMPOSSIBLE = -1e37  # a log-weight below all others: −∞ has no gradient
 
 
 def mean_half_permutation(logits: Tensor, bounds: Tensor, depth: int) -> Tensor:
-    r"""The half-permutation that quicksort makes in the mean, with every balanced choice in it.
+    r"""Expected half-permutation over all balanced choices.
 
     The sampled splits of Bloem (2018) estimate this matrix. A bucket of s elements, u of which go
     to its upper half, has so many balanced choices that they can't be listed; but the sum of

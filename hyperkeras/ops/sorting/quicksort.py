@@ -12,7 +12,7 @@ from hyperkeras.ops.argument_validation import check_choice, check_int
 
 
 def bucket_bounds(n: int, depth: int, lengths: Tensor | None = None) -> Tensor:
-    r"""The buckets after `depth` halvings of n positions: any n, not only powers of two.
+    r"""Bounds of the buckets after `depth` halvings of n positions, for any n.
 
     .. math:: s_0 = n, \qquad s_{d+1} = \lfloor s_d / 2 \rfloor \text{ below, }
         \lceil s_d / 2 \rceil \text{ above}
@@ -75,7 +75,7 @@ def same_bucket(bounds: Tensor) -> Tensor:
 
 
 def bucket_pivots(keys: Tensor, bounds: Tensor) -> Tensor:
-    r"""The median of each bucket: the mean of the two keys between which it is cut.
+    r"""Pivot of each bucket: its median, the mean of the two keys in its middle.
 
     .. math:: p = \tfrac12 \left(k_{(l)} + k_{(l + 1)}\right), \qquad l = \lfloor s / 2 \rfloor
 
@@ -114,7 +114,7 @@ def bucket_sums(x: Tensor, bounds: Tensor) -> Tensor:
 
 
 def balanced_choices(scores: Tensor, bounds: Tensor) -> Tensor:
-    """Which elements go to the upper half of their bucket: those of larger scores.
+    """Balanced choices: the elements with larger scores go to the upper half of their bucket.
 
     Of keys, the rounded choice of Bloem (2018), also where keys are equal; of uniform numbers,
     one of all balanced choices, each as likely.
@@ -141,7 +141,7 @@ def balanced_choices(scores: Tensor, bounds: Tensor) -> Tensor:
 
 
 def choice_logits(distances: Tensor, sigmoid: str = "logistic") -> Tensor:
-    r"""The log-odds of an element to go to the upper half, from how far it lies above the pivot.
+    r"""Log-odds that an element goes to the upper half, from its distance to the pivot.
 
     .. math:: \log \frac{o}{1 - o}, \qquad o = \frac{1}{1 + e^{-z}} \quad\text{or}\quad
         o = \tfrac12 + \tfrac1\pi \arctan z
