@@ -45,17 +45,25 @@ def parse(arguments):
     run = commands.add_parser(
         "run", help="train, evaluate and record; resumes, skips what is finished"
     )
-    run.add_argument("task")
-    run.add_argument("--models", help="some of the preset's models, separated by commas")
-    run.add_argument(
-        "--preset",
-        default="quick",
-        help="smoke: seconds, quick: minutes, full: as in the paper",
+    tune = commands.add_parser(
+        "tune", help="choose settings on validation data, each model by as many trials; resumes"
     )
-    run.add_argument("--data", help="another data set than the preset's")
-    run.add_argument("--data-dir", type=Path, help="the folder of prepared or raw data")
+    for command in (run, tune):
+        command.add_argument("task")
+        command.add_argument("--models", help="some of the preset's models, separated by commas")
+        command.add_argument(
+            "--preset",
+            default="quick",
+            help="smoke: seconds, quick: minutes, full: as in the paper",
+        )
+        command.add_argument("--data", help="another data set than the preset's")
+        command.add_argument("--data-dir", type=Path, help="the folder of prepared or raw data")
+        command.add_argument("--epochs", type=positive, help="instead of the preset's number")
+        command.add_argument("--out", type=Path, help="the folder of the records")
+    tune.add_argument(
+        "--trials", type=positive, required=True, help="how many each model has in the end"
+    )
     run.add_argument("--seeds", type=positive, help="how many seeds: 0, 1, …")
-    run.add_argument("--epochs", type=positive, help="instead of the preset's number")
     run.add_argument(
         "--deterministic",
         action="store_true",
@@ -66,7 +74,6 @@ def parse(arguments):
         action="store_true",
         help="each batch over all devices of this machine (TensorFlow, JAX)",
     )
-    run.add_argument("--out", type=Path, help="the folder of the records")
     report = commands.add_parser("report", help="pages and charts from the records; never trains")
     report.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
     page = commands.add_parser("page", help="a task's HTML pages, from what its runs left")
@@ -124,8 +131,8 @@ def devices(task):
     return tf.distribute.MirroredStrategy(found).scope
 
 
-def run(options):
-    task = load(options.task)
+def chosen(task, options):
+    """Preset, models, data set and folder that are asked for, or exit code 2."""
     preset = known("preset", options.preset, list(task.presets))
     choice = task.models_of(preset)
     models = options.models.split(",") if options.models else choice
@@ -135,6 +142,12 @@ def run(options):
     out = options.out or RESULTS
     if options.out is None and preset == "smoke":
         out = Path(tempfile.mkdtemp(prefix="reproductions-"))
+    return preset, models, data, out
+
+
+def run(options):
+    task = load(options.task)
+    preset, models, data, out = chosen(task, options)
 
     from reproductions.engine import harness, report
 
@@ -156,13 +169,40 @@ def run(options):
     return 1 if failed else 0
 
 
+def tune(options):
+    task = load(options.task)
+    preset, models, data, out = chosen(task, options)
+
+    from reproductions.engine import harness, report
+    from reproductions.engine.tuning import study, trials
+
+    how = harness.RunOptions(
+        preset=preset,
+        data=data,
+        folder=study.folder(task, preset, out),
+        data_dir=options.data_dir,
+        epochs=options.epochs,
+        test=False,
+    )
+    try:
+        failed = study.tune(task, models, how, options.trials)
+    except study.Untunable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    trials.show(task, preset, out)
+    print(report.write_page(task, out))
+    return 1 if failed else 0
+
+
 def show_report(options):
     from reproductions.engine import report
+    from reproductions.engine.tuning import trials
 
     found = [load(name) for name in tasks()]
     for task in found:
         for preset in task.presets:
             report.show(task, preset, options.out)
+            trials.show(task, preset, options.out)
         report.write_page(task, options.out)
     print(report.write_index(found, options.out))
     if options.out == RESULTS:
@@ -188,6 +228,8 @@ def main(arguments=None):
             return show_list()
         if options.command == "page":
             return make_pages(options)
+        if options.command == "tune":
+            return tune(options)
         return run(options) if options.command == "run" else show_report(options)
     except (DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -47,7 +47,7 @@ def planetoid(name, config, data_dir):
 
     path = find(f"{name}.npz", data_dir, "planetoid", "graphs/planetoid", embedded="blocks")
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             parts = tuple(file[f"x_{part}"] for part in ("data", "indices", "indptr"))
             x = sparse.csr_matrix(parts, shape=file["x_shape"].tolist())
             edges, labels = file["edges"], file["labels"]

@@ -174,7 +174,7 @@ def _read_csl(data_dir):
 
     path = find("csl.npz", data_dir, "iso", "graphs/iso", embedded="csl")
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             edges, labels, nodes = file["edges"], file["labels"], int(file["num_nodes"])
         if edges.ndim != 3 or edges.shape[2] != 2 or len(edges) != len(labels):
             raise ValueError(f"edges {edges.shape} and labels {labels.shape}")

@@ -4,6 +4,9 @@ import contextlib
 import glob
 import os
 import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 try:
     import fcntl
@@ -15,20 +18,20 @@ class RecordError(RuntimeError):
     """A record or checkpoint that cannot be used, or cannot be written."""
 
 
-def write(path, content):
-    """Give the file at `path` these bytes, through a temporary file of a name of its own.
+def write(path: Path, content: bytes) -> None:
+    """Write bytes to a file, through a temporary file with a name of its own.
 
     Raises:
-        RecordError: Where they cannot be written; what stood at `path` stands there still.
+        RecordError: If they cannot be written; the file that was there before stays as it was.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # a full disk may say so only now
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise RecordError(
             f"{path} could not be written ({error.strerror}); nothing half-written was left. The "
@@ -38,24 +41,28 @@ def write(path, content):
         temporary.unlink(missing_ok=True)
 
 
-def sweep(path):
-    """Remove the temporary files that processes left which were killed while they wrote `path`."""
+def sweep(path: Path) -> None:
+    """Remove temporary files of processes that were killed while they wrote the file `path`."""
     for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         left.unlink(missing_ok=True)
 
 
-def remove(path):
-    """Remove the file, and its folder if nothing else is in there."""
+def remove(path: Path) -> None:
+    """Remove the file, and its folder if that is empty then."""
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
 
 
 @contextlib.contextmanager
-def lock(path, wait):
-    """Hold the lock file `path`; gives whether it is held, at once unless told to `wait` for it.
+def lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock file `path`; yields whether this process holds it.
 
-    The system lets go of it when the process ends, however it ends.
+    The system releases it when the process ends, however it ends.
+
+    Args:
+        path: Path of the lock file.
+        wait: Whether to wait while another process holds it.
     """
     if fcntl is None:
         yield True
@@ -63,7 +70,7 @@ def lock(path, wait):
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = open(path, "a")
+            file = path.open("a")
         except FileNotFoundError:  # its last holder removed the folder just now
             continue
         with file:
@@ -81,8 +88,8 @@ def lock(path, wait):
             return
 
 
-def _is_at(path, file):
+def _is_at(path: Path, file: IO) -> bool:
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False

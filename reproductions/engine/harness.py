@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reproductions.data.data_dir import DataError
+from reproductions.data.without_test import WithoutTest
 from reproductions.engine import atomic_files, checkpoints, malloc, records, training
-from reproductions.engine.task import Task
+from reproductions.engine.task import Record, Task
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -33,6 +35,8 @@ class RunOptions:
         deterministic: Whether the backend's operations are deterministic (default `False`):
             records and checkpoints of other runs are not used then.
         scope: Gives the scope that places a network on several devices (default `None`).
+        test: Whether test data are evaluated and drawn (default `True`). Without, a hook that reads
+            them fails.
     """
 
     preset: str
@@ -43,18 +47,25 @@ class RunOptions:
     epochs: int | None = None
     deterministic: bool = False
     scope: Callable[[], contextlib.AbstractContextManager] | None = None
+    test: bool = True
 
 
-def jobs(task: Task, models: Sequence[str], options: RunOptions) -> list[tuple[dict, Path]]:
+Job = dict[str, Any]  # what tells a run from others: task, model, preset, data, seed and config
+Advance = Callable[[float], None]
+
+
+def jobs(task: Task, models: Sequence[str], options: RunOptions) -> list[tuple[Job, Path]]:
     """The runs that are asked for, each with its record's path."""
-    preset, data = options.preset, options.data
+    import keras
+
+    preset, data, backend = options.preset, options.data, keras.backend.backend()
     asked = [
         dict(task=task.name, model=model, preset=preset, data=data, seed=seed, config=config)
         for model in models
         for config in task.settings(model, preset, data, options.epochs)
         for seed in range(options.seeds or task.seeds_of(model, preset))
     ]
-    return [(job, options.folder / records.file_name(task, job)) for job in asked]
+    return [(job, options.folder / records.file_name(task, job, backend)) for job in asked]
 
 
 def run(task: Task, models: Sequence[str], options: RunOptions) -> int:
@@ -76,7 +87,8 @@ def run(task: Task, models: Sequence[str], options: RunOptions) -> int:
                 def advance(count, past=over):
                     progress.update(bar, completed=past + count)
 
-                record = _record(task, job, path, options, advance)
+                command = records.command(job, options)
+                record = execute(task, job, path, options, advance, command)
                 failed += record["status"] == "failed"
                 text = f"{_title(path)}: {_summary(record)}"
                 progress.console.print(text, markup=False, highlight=False)
@@ -85,7 +97,7 @@ def run(task: Task, models: Sequence[str], options: RunOptions) -> int:
     return failed
 
 
-def _epochs(job: dict) -> int:
+def _epochs(job: Job) -> int:
     return job["config"].get("epochs", 1)
 
 
@@ -93,7 +105,7 @@ def _title(path: Path) -> str:
     return path.stem.replace("-", " ")
 
 
-def _locked(pending: list, say: Callable) -> Iterator:
+def _locked(pending: Sequence[tuple[Job, Path]], say: Callable) -> Iterator[tuple[Job, Path]]:
     """Yields each run under its lock; last those that another process holds now."""
     held = []
     for wait, pairs in ((False, pending), (True, held)):
@@ -110,12 +122,14 @@ def _locked(pending: list, say: Callable) -> Iterator:
                 yield job, path
 
 
-def _done(job: dict, path: Path, options: RunOptions) -> bool:
+def _done(job: Job, path: Path, options: RunOptions) -> bool:
     """Whether there is a finished record of this very run; says so."""
     if not path.exists():
         return False
     record = records.read(path)
     done = record["status"] == "finished" and all(record[key] == job[key] for key in job)
+    backend = records.backend_of(record)  # once it was not in the name
+    done = done and (backend is None or f"-{backend}-" in path.name)
     if options.deterministic:
         done = done and "--deterministic" in (record["command"] or "").split()
     if done:
@@ -123,7 +137,7 @@ def _done(job: dict, path: Path, options: RunOptions) -> bool:
     return done
 
 
-def _summary(record: dict) -> str:
+def _summary(record: Record) -> str:
     if record["status"] == "failed":
         return f"failed: {record['error'].splitlines()[0]}"
     metrics = record["metrics"]["test"].items()
@@ -131,27 +145,39 @@ def _summary(record: dict) -> str:
     return f"{figures}, {record['seconds']:.0f} s"
 
 
-def _record(task, job, path, options, advance):
-    """Run the job and write its record."""
-    record = job | _run(task, job, path, options, advance)
-    record["command"] = records.command(job, options)
+def execute(
+    task: Task, job: Job, path: Path, options: RunOptions, advance: Advance, command: str
+) -> Record:
+    """Run a job, from its checkpoint where there is one, and write its record.
+
+    Args:
+        task: The task.
+        job: The job.
+        path: Path of the record.
+        options: How it is run.
+        advance: Called with the number of epochs done so far.
+        command: The command line that gives this record again.
+    """
+    record = job | _run(task, job, path, options, advance) | {"command": command}
     records.write(path, record)
     if record["status"] == "finished":
         atomic_files.remove(checkpoints.path_of(path))
     return record
 
 
-def _run(task, job, path, options, advance):
+def _run(task: Task, job: Job, path: Path, options: RunOptions, advance: Advance) -> Record:
     """The rest of the job's record."""
     data = None
     if task.data is not None:  # fails at once where it is missing
         data = task.data(job["data"], job["config"], options.data_dir)
+        data = data if options.test else WithoutTest(data)
     record = records.environment()
     try:
         if task.measure is not None:
             record |= _measured(task, job, data, options)
         else:
-            how = options.deterministic, advance, options.scope or contextlib.nullcontext
+            scope = options.scope or contextlib.nullcontext
+            how = options.deterministic, advance, scope, options.test
             record |= training.run(task, job, data, path, *how)
         return record | {"status": "finished"}
     except (records.RecordError, DataError):
@@ -160,7 +186,7 @@ def _run(task, job, path, options, advance):
         return record | {"status": "failed", "error": _described(error)}
 
 
-def _measured(task, job, data, options):
+def _measured(task: Task, job: Job, data: Any, options: RunOptions) -> Record:
     if options.deterministic:  # which wants a seed for all that is drawn
         training.set_seed(job["seed"])
     start = time.perf_counter()

@@ -6,12 +6,15 @@ import ctypes
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def keep_freed():
-    """Freed memory stays with this process; whether the C library took that, as glibc does.
+def keep_freed() -> bool:
+    """Tell the C library to keep freed memory in this process.
 
-    By default glibc gives large blocks back to the system, which clears each page of them before
-    the next step has it: a tenth to a half of a step. To be called before data is loaded; after
-    that it had no effect.
+    By default glibc returns large blocks to the system, which clears each of their pages before
+    the next step gets them; that takes a good part of a step. Call it before data is loaded, since
+    it has no effect later.
+
+    Returns:
+        Whether the C library accepted it, as glibc does.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

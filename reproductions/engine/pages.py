@@ -6,8 +6,9 @@ from pathlib import Path
 
 from reproductions.engine import records, summary
 from reproductions.engine.display import Headline
-from reproductions.engine.summary import Record, Row
-from reproductions.engine.task import Task
+from reproductions.engine.summary import Row
+from reproductions.engine.task import Record, Task
+from reproductions.engine.tuning import trials
 
 Table = tuple[list[str], list[list[str]]]
 PAGE, CHART = "README.md", "chart.svg"
@@ -163,6 +164,11 @@ def page(task: Task, root: Path) -> str:
     for preset in sorted(found, key=lambda preset: preset != first):
         if preset != "smoke" or found[preset]:
             text.append(_preset(task, preset, found[preset], root))
+    text += [
+        _tried(task, preset, tried, root)
+        for preset in task.presets
+        if (tried := trials.load(task, preset, root))
+    ]
     if task.deviations:
         notes = [f"[{number}] {note}\n" for number, note in enumerate(task.deviations, 1)]
         text += ["## Deviations from what is published\n", *notes]
@@ -177,6 +183,7 @@ def _preset(task: Task, preset: str, runs: list[Record], root: Path) -> str:
     if not runs:
         return f"Preset `{preset}`: not run. {command}\n"
     table = markdown(full_table(task, preset, summary.rows(task, preset, runs)))
+    study = task.presets[preset].get("study")
     folder = root / task.name
     images = [
         f"![{path.stem}]({path.relative_to(folder).as_posix()})"
@@ -185,6 +192,7 @@ def _preset(task: Task, preset: str, runs: list[Record], root: Path) -> str:
     parts = [
         f"<details>\n<summary>Preset {preset}: all metrics</summary>\n",
         f"{command}\n",
+        *([f"Settings come from the trials of preset `{study}`.\n"] if study else []),
         table,
         "</details>\n",
     ]
@@ -192,6 +200,22 @@ def _preset(task: Task, preset: str, runs: list[Record], root: Path) -> str:
         title = f"<details>\n<summary>Preset {preset}: {len(images)} pictures</summary>\n"
         parts += [title, "\n".join(images) + "\n", "</details>\n"]
     return "\n".join(parts)
+
+
+def _tried(task: Task, preset: str, tried: trials.Tried, root: Path) -> str:
+    """The trials of a preset, folded."""
+    picture = trials.picture(task, preset, root).relative_to(root / task.name).as_posix()
+    return "\n".join(
+        [
+            f"<details>\n<summary>Preset {preset}: settings tried on validation data</summary>\n",
+            f"`python -m reproductions tune {task.name} --preset {preset} --trials N`\n",
+            markdown(trials.table(task, tried)),
+            "The first trial of each study has the preset's own settings, the others are drawn. "
+            "All have as many batches. Test data were not used.\n",
+            f"![best validation against trials]({picture})\n",
+            "</details>\n",
+        ]
+    )
 
 
 def pictures(task: Task, preset: str, root: Path) -> list[Path]:

@@ -7,9 +7,14 @@ import shlex
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reproductions.engine import atomic_files
 from reproductions.engine.atomic_files import RecordError
+from reproductions.engine.task import Record, Task
+
+if TYPE_CHECKING:
+    from reproductions.engine.harness import RunOptions
 
 KEYS = (
     *("task", "model", "preset", "data", "seed", "config", "command", "parameters", "metrics"),
@@ -17,17 +22,37 @@ KEYS = (
 )
 
 
-def file_name(task, run):
-    labeled = "".join(f"-{key}{value}" for key, value in task.label_values(run["config"]).items())
-    return f"{run['model']}{labeled}-{run['data']}-seed{run['seed']}.json"
+BACKENDS = ("jax", "torch")  # whose runs have the backend in their file's name
 
 
-def write(path, record):
+def backend_of(record: Record) -> str | None:
+    """The backend that a record's run had, where it was not TensorFlow."""
+    return next((name for name in BACKENDS if name in (record.get("versions") or {})), None)
+
+
+def file_name(task: Task, run: Record, backend: str | None = None) -> str:
+    """The name of a run's file. TensorFlow is not in it, so that older records keep their names."""
+    words = [run["model"], *(f"{k}{v}" for k, v in task.label_values(run["config"]).items())]
+    words += [run["data"], *([backend] if backend in BACKENDS else []), f"seed{run['seed']}"]
+    return f"{'-'.join(words)}.json"
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record; what it leaves out of `KEYS` is null.
+
+    Raises:
+        RecordError: If the file cannot be written.
+    """
     ordered = {key: record.get(key) for key in KEYS}
     atomic_files.write(path, (json.dumps(ordered, indent=1, allow_nan=False) + "\n").encode())
 
 
-def read(path):
+def read(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        RecordError: If the file is no record.
+    """
     try:
         record = json.loads(path.read_text())
         if not isinstance(record, dict) or set(record) != set(KEYS):
@@ -39,9 +64,13 @@ def read(path):
         ) from error
 
 
-def command(run, options):
+def command(run: Record, options: "RunOptions") -> str:
     """The command that gives this record again, without the names of this machine's folders."""
-    words = ["python", "-m", "reproductions", "run", run["task"], "--models", run["model"]]
+    import keras
+
+    backend = keras.backend.backend()
+    words = [f"KERAS_BACKEND={backend}"] if backend in BACKENDS else []
+    words += ["python", "-m", "reproductions", "run", run["task"], "--models", run["model"]]
     words += ["--preset", run["preset"], "--data", run["data"], "--seeds", str(run["seed"] + 1)]
     words += ["--epochs", str(options.epochs)] if options.epochs else []
     words += ["--data-dir", "DIR"] if options.data_dir else []
@@ -50,8 +79,8 @@ def command(run, options):
     return shlex.join(words)
 
 
-def environment():
-    """Device, versions and the state of the checkout, null where git cannot tell."""
+def environment() -> Record:
+    """Device, versions and the state of the checkout; null where git cannot tell."""
     import keras
 
     import hyperkeras
@@ -69,7 +98,7 @@ def environment():
     }
 
 
-def _git(*words):
+def _git(*words: str) -> str | None:
     folder = Path(__file__).parents[1]
     try:
         done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
@@ -78,8 +107,8 @@ def _git(*words):
     return None if done.returncode else done.stdout.strip()
 
 
-def _device():
-    """The accelerators if there are any, else processor and number of cores."""
+def _device() -> str:
+    """The accelerators if there are any, else the processor and its number of cores."""
     import keras
 
     accelerators = [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]

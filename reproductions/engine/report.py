@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reproductions.engine import atomic_files, charts, pages, summary
-from reproductions.engine.summary import Record
-from reproductions.engine.task import Task
+from reproductions.engine.task import Record, Task
 
 START, END = "<!-- results -->", "<!-- /results -->"
 WIDE = 8  # metrics from which the terminal shows the first one alone

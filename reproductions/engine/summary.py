@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from reproductions.engine.task import Task
+from reproductions.engine import records
+from reproductions.engine.task import Record, Task
 
 ENOUGH = 3  # runs that a row should have at least
-Record = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +132,8 @@ def other_settings(task: Task, run: Record) -> str:
     changes = [(k, v) for k, v in sorted(run["config"].items()) if k not in base or base[k] != v]
     lacks = sorted(base.keys() - run["config"].keys())
     words = [f" {key}={value}" for key, value in changes] + [f" no {key}" for key in lacks]
-    backends = [name for name in ("jax", "torch") if name in (run["versions"] or {})]
-    return "".join(words + [f" on {name}" for name in backends])
+    backend = records.backend_of(run)
+    return "".join(words + ([f" on {backend}"] if backend else []))
 
 
 def published(task: Task, preset: str, row: Row) -> list[dict[str, Any]]:

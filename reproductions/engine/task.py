@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reproductions.engine.display import Display
+from reproductions.engine.tuning.space import Search
 
 Config = dict[str, Any]
+Record = dict[str, Any]  # of a run, or what is known of it before: `records.KEYS` has its keys
 Metrics = Mapping[str, float | None]
 # Keys of a preset that are not part of a run's configuration.
-NOT_CONFIGURATION = ("models", "data", "seeds", "more_seeds")
+NOT_CONFIGURATION = ("models", "data", "seeds", "more_seeds", "study")
 
 
 class Data(Protocol):
@@ -162,13 +164,16 @@ class Task:
         data_sets: Names of the data sets, and what each is.
         presets: Settings of "smoke", "quick" and "full": `data`, `seeds`, `epochs`, `steps`
             (batches an epoch), `models` where not all belong to the preset, `more_seeds` (model:
-            how many) where some have more of them, and the task's own.
+            how many) where some have more of them, `study` (the preset whose trials the settings
+            come from) where `tune` chose them, and the task's own.
         published: Others' figures: `model`, `metric`, `value` and `source`, and where it applies
             `preset` (else "full"), `data`, `notes` (numbers of deviations) and labels.
         deviations: Texts on how set-ups differ, numbered from 1.
         labels: Keys of the configuration that tell runs apart in tables and file names.
         timed: Whether `metrics.valid` also has what each epoch took, evaluation included:
             `seconds`, and `processor_seconds`, which count all threads and no other process.
+        search: Search spaces for `tune`: by patterns of models' names, the keys of their
+            configurations with a `Range`, or with a tuple of choices.
         display: How the results are shown.
         configurations, data, build, evaluate, before_epoch, stop, generated, transfer, trace,
             draw, pages, plot, measure: The hooks. A task has `data` and `build`, or `measure`.
@@ -184,6 +189,7 @@ class Task:
     deviations: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     timed: bool = False
+    search: Search = field(default_factory=dict)
     display: Display = field(default_factory=Display)
     configurations: Configurations | None = None
     data: LoadData | None = None

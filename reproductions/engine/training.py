@@ -49,15 +49,19 @@ def run(
     deterministic: bool,
     advance: Callable[[float], None],
     scope: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    test: bool = True,
 ) -> dict:
-    """Build, train and draw; what the job's record at the path `record` says of it."""
+    """Build, train and draw; what the job's record at the path `record` says of it.
+
+    Without `test`, nothing is done that could read test data: no test, trace or picture.
+    """
     set_seed(job["seed"])
     told = job | ({"deterministic": True} if deterministic else {})
     with scope():
         network = task.build(job["model"], job["config"], data)
-        training = Training(task, job, network, data, (checkpoints.path_of(record), told))
+        training = Training(task, job, network, data, (checkpoints.path_of(record), told), test)
         metrics = training.run(advance)
-    if job["seed"] == 0:
+    if job["seed"] == 0 and test:
         record.parent.mkdir(parents=True, exist_ok=True)
         traces = training.progress["traces"]
         task.draw(network, data, job["config"], record.with_suffix(".png"), traces)
@@ -101,11 +105,19 @@ class Training:
         network: A compiled Keras model.
         data: The task's data.
         checkpoint: Path of the checkpoint, and what it must say it is of.
+        test: Whether test data are evaluated at the end (default `True`).
     """
 
     def __init__(
-        self, task: Task, job: dict, network: Any, data: Any, checkpoint: tuple[Path, dict]
+        self,
+        task: Task,
+        job: dict,
+        network: Any,
+        data: Any,
+        checkpoint: tuple[Path, dict],
+        test: bool = True,
     ):
+        self.test = test
         self.task, self.network, self.data, self.checkpoint = task, network, data, checkpoint
         self.config, self.seed, self.model = job["config"], job["seed"], job["model"]
         self.monitor, direction = next(iter(task.metrics.items()))
@@ -134,6 +146,8 @@ class Training:
         valid = self.progress["best"] | {"curve": self.progress["curve"]}
         if self.task.timed:
             valid |= self.progress["times"]
+        if not self.test:
+            return {"valid": valid, "test": {}}
         test = self._evaluate(*self.data.test)
         test |= self.task.transfer(self.network, self.model, self.data, self.config)
         return {"valid": valid, "test": test}
@@ -189,7 +203,7 @@ class Training:
         if not self.best or self.sign * value > self.sign * best[self.monitor]:
             self.progress["best"] = valid | {"epoch": epoch + 1}
             self.best = [variable.numpy() for variable in self.network.variables]
-        if self.seed == 0:
+        if self.seed == 0 and self.test:
             trace = self.task.trace(self.network, self.data, self.config)
             if trace is not None:
                 self.progress["traces"].append(trace)

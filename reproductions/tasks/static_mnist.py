@@ -13,6 +13,7 @@ import numpy as np
 from reproductions.engine import training
 from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
+from reproductions.engine.tuning.space import Range
 
 MODELS = (
     *("dense", "hyper", "hyper_coordinates", "hyper_dct"),
@@ -39,6 +40,13 @@ PRESETS = {
         average=0.995,
         stretch=2,
     ),
+}
+SEARCH = {
+    "*": dict(
+        learning_rate=Range(low=5e-4, high=5e-2, log=True),
+        average=Range(low=0.9, high=0.999),
+        stretch=Range(low=1, high=3),
+    )
 }
 EMBEDDING, COORDINATES, COSINES = 4, 60, 4244
 NOTEBOOK = dict(metric="accuracy", source="the authors' notebook", notes=(1, 2))
@@ -153,6 +161,7 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    search=SEARCH,
     display=Display(
         headline=Headline(
             preset="full",

@@ -14,7 +14,7 @@ import pytest
 from toy import read, run_toy, toy_task
 
 from reproductions import __main__ as command_line
-from reproductions.engine import harness, pages, report, summary, training
+from reproductions.engine import harness, pages, records, report, summary, training
 from reproductions.engine.records import KEYS, RecordError
 from reproductions.engine.task import Task
 from reproductions.tasks import attention
@@ -277,6 +277,23 @@ def test_damaged_files_are_named_and_not_used(tmp_path):
             run_toy(task, tmp_path)
         with pytest.raises(RecordError, match=path.name):
             pages.page(task, tmp_path)
+
+
+def test_a_backends_runs_have_files_of_their_own(tmp_path, monkeypatch):
+    task = toy_task()
+    how = harness.RunOptions(preset="quick", data="sums", folder=tmp_path, seeds=1)
+    found = {}
+    for backend in ("tensorflow", "jax", "torch"):
+        monkeypatch.setattr(keras.backend, "backend", lambda name=backend: name)
+        ((job, path),) = harness.jobs(task, ["small"], how)
+        found[backend] = path.name
+        words = records.command(job, how).split()
+        assert (f"KERAS_BACKEND={backend}" in words) == (backend != "tensorflow")
+    assert found == {
+        "tensorflow": "small-units3-sums-seed0.json",
+        "jax": "small-units3-sums-jax-seed0.json",
+        "torch": "small-units3-sums-torch-seed0.json",
+    }
 
 
 @pytest.mark.parametrize("name", command_line.tasks())

@@ -27,6 +27,7 @@ import numpy as np
 from reproductions.engine import training
 from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
+from reproductions.engine.tuning.space import Range
 
 MODELS = (
     *("cnn", "spatial_transformer", "spatial_transformer_place", "ram_4", "ram_6", "ram_8"),
@@ -85,6 +86,10 @@ PRESETS = {
         filters=(32, 48, 48, 48),
         precision="mixed_bfloat16",
     ),
+}
+SEARCH = {
+    "*": dict(learning_rate=Range(low=3e-4, high=2e-2, log=True)),
+    "glimpse_*": dict(sigma_scale=Range(low=1e-3, high=1e-1, log=True)),
 }
 # In four epochs of `full` recurrent attention learned alike at 0.001, 0.003 and 0.01.
 LEARNING_RATE = {
@@ -296,6 +301,7 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    search=SEARCH,
     display=Display(
         headline=Headline(
             preset="full",

@@ -20,6 +20,7 @@ import numpy as np
 
 from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
+from reproductions.engine.tuning.space import Range
 
 MODELS = ("dense", "sparse", "dense_vae", "sparse_vae", "sparse_free", "dense_few")
 METRICS = {
@@ -46,6 +47,7 @@ PRESETS = {
         steps=400,
     ),
 }
+SEARCH = {"*": dict(learning_rate=Range(low=5e-4, high=3e-2, log=True))}
 # Hidden units, and settings of the wiring, by which sizes match: of 28×28 and of 16×16 pixels.
 LARGE = {
     "dense": dict(hidden=66),
@@ -225,6 +227,7 @@ TASK = Task(
     metrics=METRICS,
     data_sets=DATA,
     presets=PRESETS,
+    search=SEARCH,
     display=Display(
         headline=Headline(
             preset="full",

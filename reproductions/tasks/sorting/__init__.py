@@ -34,6 +34,7 @@ import numpy as np
 from reproductions.data.image_batches import shifted, skewed
 from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
+from reproductions.engine.tuning.space import Range
 
 SIZES = (3, 4, 5, 7, 8, 9, 15, 16, 32, 64)  # of test sets
 MODELS = (
@@ -85,6 +86,12 @@ PRESETS = {
         pool=10000,
         precision="mixed_bfloat16",
     ),
+}
+SEARCH = {
+    "*": dict(
+        learning_rate=Range(low=3e-4, high=2e-2, log=True),
+        strength=Range(low=0.1, high=30.0, log=True),
+    )
 }
 # Temperature, or for quicksort and networks the steepness; 1 where it is not said.
 STRENGTH = dict.fromkeys(("quicksort", "quicksort_sampled", "quicksort_random"), 2.0)
@@ -302,6 +309,7 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    search=SEARCH,
     labels=LABELS,
     display=Display(
         headline=Headline(

@@ -21,6 +21,7 @@ In the curves, time is the processor's, of one core, evaluation and compilation 
 from reproductions.engine import training
 from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
+from reproductions.engine.tuning.space import Range
 
 MODELS = (
     *("lstm", "layer_norm_lstm", "hyper_rnn", "hyper_lstm", "layer_norm_hyper_lstm"),
@@ -44,6 +45,13 @@ PRESETS = {
     | EVALUATION
     | dict(data="ptb", seeds=1, epochs=12, steps=500, batch=64, sample=600)
     | dict(dropout=0.1, learning_rate=5e-3),
+}
+SEARCH = {
+    "*": dict(
+        learning_rate=Range(low=5e-4, high=3e-2, log=True),
+        clip=Range(low=0.1, high=10.0, log=True),
+    ),
+    "*lstm*": dict(dropout=Range(low=0.0, high=0.4)),
 }
 # The paper's batch and sizes.
 PAPER = dict(batch=128, epochs=100, steps=392, learning_rate=1e-3)
@@ -176,6 +184,7 @@ TASK = Task(
     presets=PRESETS,
     published=PUBLISHED,
     deviations=DEVIATIONS,
+    search=SEARCH,
     timed=True,
     display=Display(
         headline=Headline(

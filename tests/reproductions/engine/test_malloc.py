@@ -10,10 +10,10 @@ import pytest
 SCRIPT = """
 import resource, sys, threading
 import numpy as np
-from reproductions import memory
+from reproductions.engine import malloc
 
 if sys.argv[1] == "kept":
-    assert memory.keep_freed()
+    assert malloc.keep_freed()
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -264,8 +264,8 @@ class Full(io.FileIO):
         return super().write(content)
 
 
-def no_room(path, mode):
-    return Full(path, "w") if mode == "wb" else open(path, mode)
+def no_room(path, mode="r", **options):
+    return Full(path, "w") if mode == "wb" else open(path, mode, **options)
 
 
 def late(descriptor):
@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path, monkeypatch, when):
     before = checkpoint.read_bytes()
     with monkeypatch.context() as patch:
         if when == "writing":
-            patch.setattr(atomic_files, "open", no_room, raising=False)
+            patch.setattr(Path, "open", no_room)
         else:
             patch.setattr(atomic_files.os, "fsync", late)
         with pytest.raises(RecordError, match=rf"{checkpoint.name} could not be .*No space left"):

@@ -1,0 +1,1 @@
+"""The choice of settings on validation data, with the same number of trials for each model."""
