@@ -150,10 +150,11 @@ def run(options):
     preset, models, data, out = chosen(task, options)
 
     from reproductions.engine import harness, report
+    from reproductions.engine.run_options import RunOptions
 
     if options.deterministic:
         make_deterministic()
-    how = harness.RunOptions(
+    how = RunOptions(
         preset=preset,
         data=data,
         folder=out / task.name / preset,
@@ -173,10 +174,11 @@ def tune(options):
     task = load(options.task)
     preset, models, data, out = chosen(task, options)
 
-    from reproductions.engine import harness, report
+    from reproductions.engine import report
+    from reproductions.engine.run_options import RunOptions
     from reproductions.engine.tuning import study, trials
 
-    how = harness.RunOptions(
+    how = RunOptions(
         preset=preset,
         data=data,
         folder=study.folder(task, preset, out),

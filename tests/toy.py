@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from reproductions.engine import harness
-from reproductions.engine.harness import RunOptions
+from reproductions.engine.run_options import RunOptions
 from reproductions.engine.task import Task
 
 

@@ -7,14 +7,11 @@ import shlex
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reproductions.engine import atomic_files
 from reproductions.engine.atomic_files import RecordError
+from reproductions.engine.run_options import RunOptions
 from reproductions.engine.task import Record, Task
-
-if TYPE_CHECKING:
-    from reproductions.engine.harness import RunOptions
 
 KEYS = (
     *("task", "model", "preset", "data", "seed", "config", "command", "parameters", "metrics"),
@@ -64,7 +61,7 @@ def read(path: Path) -> Record:
         ) from error
 
 
-def command(run: Record, options: "RunOptions") -> str:
+def command(run: Record, options: RunOptions) -> str:
     """The command that gives this record again, without the names of this machine's folders."""
     import keras
 

@@ -16,6 +16,7 @@ from toy import read, run_toy, toy_task
 from reproductions import __main__ as command_line
 from reproductions.engine import harness, pages, records, report, summary, training
 from reproductions.engine.records import KEYS, RecordError
+from reproductions.engine.run_options import RunOptions
 from reproductions.engine.task import Task
 from reproductions.tasks import attention
 
@@ -281,7 +282,7 @@ def test_damaged_files_are_named_and_not_used(tmp_path):
 
 def test_a_backends_runs_have_files_of_their_own(tmp_path, monkeypatch):
     task = toy_task()
-    how = harness.RunOptions(preset="quick", data="sums", folder=tmp_path, seeds=1)
+    how = RunOptions(preset="quick", data="sums", folder=tmp_path, seeds=1)
     found = {}
     for backend in ("tensorflow", "jax", "torch"):
         monkeypatch.setattr(keras.backend, "backend", lambda name=backend: name)

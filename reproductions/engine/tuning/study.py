@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from reproductions.engine import atomic_files, checkpoints, harness, malloc, records
-from reproductions.engine.harness import Job, RunOptions
+from reproductions.engine.harness import Job
+from reproductions.engine.run_options import RunOptions
 from reproductions.engine.task import Config, Record, Task
 from reproductions.engine.training import SIGN
 from reproductions.engine.tuning import space
