@@ -119,7 +119,7 @@ def nottingham(data_dir=None):
             members = {m.name: m for m in file if m.isfile()}
             for name in sorted(n for n in members if "/melody/" in n and n.endswith(".mid")):
                 content = file.extractfile(members[name]).read()
-                tunes.append(_phrases(midi_ld.read_midi(content), name))
+                tunes.append(_phrases(midi_ld.read_midi(content)))
     except (OSError, EOFError, zlib.error, tarfile.TarError, midi_ld.MidiError) as error:
         raise DataError(f"{path} is not a readable archive of tunes: {error}") from error
     if len(tunes) < 10:
@@ -132,7 +132,7 @@ def nottingham(data_dir=None):
     }
 
 
-def _phrases(midi, name):
+def _phrases(midi):
     """A melody's phrases of four bars; none with notes off the grid, or bars above 16 sixteenths.
 
     Notes that go on over a phrase's end are cut there.

@@ -6,8 +6,9 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows has none: there, nothing is locked

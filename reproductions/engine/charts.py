@@ -80,6 +80,8 @@ def write(found: dict[str, Any], path: Path) -> None:
 def read(path: Path) -> dict[str, Any]:
     """The data that a chart was drawn from."""
     described = re.search(r"<dc:description>(.*?)</dc:description>", path.read_text(), re.DOTALL)
+    if described is None:
+        raise ValueError(f"{path} does not hold the data it was drawn from")
     return json.loads(html.unescape(described[1]))
 
 

@@ -8,7 +8,7 @@ so that a second process in the same folder takes other runs, and waits for the 
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from reproductions.data.data_dir import DataError
 from reproductions.data.without_test import WithoutTest
 from reproductions.engine import atomic_files, checkpoints, malloc, records, training
 from reproductions.engine.run_options import RunOptions
-from reproductions.engine.task import Record, Task
+from reproductions.engine.task import Measure, Record, Task
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -76,9 +76,9 @@ def _title(path: Path) -> str:
     return path.stem.replace("-", " ")
 
 
-def _locked(pending: Sequence[tuple[Job, Path]], say: Callable) -> Iterator[tuple[Job, Path]]:
+def _locked(pending: Sequence[tuple[Job, Path]], say: Callable) -> Generator[tuple[Job, Path]]:
     """Yields each run under its lock; last those that another process holds now."""
-    held = []
+    held: list[tuple[Job, Path]] = []
     for wait, pairs in ((False, pending), (True, held)):
         for job, path in pairs:
             checkpoint = checkpoints.path_of(path)
@@ -145,7 +145,7 @@ def _run(task: Task, job: Job, path: Path, options: RunOptions, advance: Advance
     record = records.environment()
     try:
         if task.measure is not None:
-            record |= _measured(task, job, data, options)
+            record |= _measured(task.measure, job, data, options)
         else:
             scope = options.scope or contextlib.nullcontext
             how = options.deterministic, advance, scope, options.test
@@ -157,11 +157,11 @@ def _run(task: Task, job: Job, path: Path, options: RunOptions, advance: Advance
         return record | {"status": "failed", "error": _described(error)}
 
 
-def _measured(task: Task, job: Job, data: Any, options: RunOptions) -> Record:
+def _measured(measure: Measure, job: Job, data: Any, options: RunOptions) -> Record:
     if options.deterministic:  # which wants a seed for all that is drawn
         training.set_seed(job["seed"])
     start = time.perf_counter()
-    measured = task.measure(job["model"], job["config"], job["seed"], data)
+    measured = measure(job["model"], job["config"], job["seed"], data)
     return measured | {"seconds": round(time.perf_counter() - start, 1)}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reproductions.engine import records, summary
 from reproductions.engine.display import Headline
-from reproductions.engine.summary import Row
+from reproductions.engine.summary import Estimate, Row
 from reproductions.engine.task import Record, Task
 from reproductions.engine.tuning import trials
 
@@ -267,10 +267,14 @@ def _headline(task: Task, headline: Headline, root: Path, prefix: str) -> list[s
             f"`{row.model}` {'not run' if value is None else value.short()}"
             for row, value in zip(both, values, strict=True)
         ),
-        "" if None in values else summary.compare(values[1], values[0], task.metrics[metric]),
+        _standing(values[0], values[1], task.metrics[metric]),
         "; ".join(known) or "–",
         ", ".join(str(0 if value is None else value.runs) for value in values),
     ]
+
+
+def _standing(other: Estimate | None, ours: Estimate | None, direction: str) -> str:
+    return "" if ours is None or other is None else summary.compare(ours, other, direction)
 
 
 def _row(task: Task, rows: Sequence[Row], model: str, headline: Headline) -> Row:

@@ -45,7 +45,8 @@ def plot(task: Task, found: Sequence[Record], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes, curves = figure.subplots(), {}
+    axes = figure.subplots()
+    curves: dict[str, list[list[float]]] = {}
     for run in done:
         words = [run["model"], *map(str, task.label_values(run["config"]).values())]
         label = " ".join([*words, run["data"]]) + summary.other_settings(task, run)

@@ -103,7 +103,8 @@ def applies(task: Task, metric: str, model: str) -> bool:
 
 def rows(task: Task, preset: str, runs: Iterable[Record]) -> list[Row]:
     """The rows that a preset asks for, then published models, then runs of other settings."""
-    settings, groups = task.presets[preset], {}
+    settings = task.presets[preset]
+    groups: dict[tuple[str, ...], list[Record]] = {}
     data, asked = settings["data"], list(task.models_of(preset))
     for figure in task.published:
         if figure.get("preset", "full") == preset and figure["model"] not in asked:

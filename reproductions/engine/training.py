@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def run(
     """
     set_seed(job["seed"])
     told = job | ({"deterministic": True} if deterministic else {})
+    assert task.build is not None  # else the task has `measure`
     with scope():
         network = task.build(job["model"], job["config"], data)
         training = Training(task, job, network, data, (checkpoints.path_of(record), told), test)
@@ -73,7 +74,7 @@ def run(
     return {"metrics": metrics, "seconds": seconds, "parameters": parameters}
 
 
-def prefetched(batches: Iterable) -> Iterable:
+def prefetched(batches: Any) -> Any:
     """`batches` made while the network trains on those before; on TensorFlow through `tf.data`.
 
     Without tuning, whose thread sleeps for up to a minute: at its end an iterator waits for it, and
@@ -123,13 +124,13 @@ class Training:
         self.monitor, direction = next(iter(task.metrics.items()))
         self.sign = SIGN[direction]
         network.optimizer.build(network.trainable_variables)
-        self.progress = {"epoch": 0, "seconds": 0.0, "curve": [], "traces": []}
+        self.progress: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "curve": [], "traces": []}
         self.progress |= {"best": None, "ended": False}
-        self.best = []
+        self.best: list[np.ndarray] = []
         if checkpoint[0].exists():
             restored = checkpoints.restore(*checkpoint, network)
             self.progress, self.best = restored or (self.progress, self.best)
-        times = {"seconds": [], "processor_seconds": []}
+        times: dict[str, list[float]] = {"seconds": [], "processor_seconds": []}
         self.progress.setdefault("times", times)  # of each epoch; older checkpoints have none
 
     def run(self, advance: Callable[[float], None]) -> dict:

@@ -8,7 +8,7 @@ preset's own settings. Test data are hidden.
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class Study:
         """The lock under which trials are counted and drawn."""
         return atomic_files.lock(self.options.folder / f"{self.name}.lock", wait=True)
 
-    def trials(self, count: int) -> Iterator[Any]:
+    def trials(self, count: int) -> Generator[tuple[Any, Any]]:
         """Yields trials that are to be run, each under its lock, until the study has `count`."""
         study = self.opened()
         while (number := self._next(study, count)) is not None:
@@ -203,7 +203,7 @@ def _tried(study: Study, trial: Any) -> Record:
         if all(record[key] == job[key] for key in job):
             return record
     command = study.command(trial.number)
-    return harness.execute(study.task, job, path, study.options, lambda epochs: None, command)
+    return harness.execute(study.task, job, path, study.options, lambda _epochs: None, command)
 
 
 def _told(task: Task, record: Record) -> dict[str, Any]:
@@ -224,8 +224,9 @@ def value(task: Task, record: Record) -> float | None:
 def best(task: Task, tried: Sequence[Record]) -> Record | None:
     """The best of some trials."""
     sign = SIGN[next(iter(task.metrics.values()))]
-    done = [record for record in tried if value(task, record) is not None]
-    return max(done, key=lambda record: sign * value(task, record), default=None)
+    values = ((value(task, record), record) for record in tried)
+    done = [(sign * number, record) for number, record in values if number is not None]
+    return max(done, key=lambda pair: pair[0], default=(0, None))[1]
 
 
 def _summary(task: Task, record: Record) -> str:

@@ -1,6 +1,5 @@
 """Trials → a table, and a picture of the best validation against the number of trials."""
 
-import re
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +17,7 @@ def load(task: Task, preset: str, root: Path) -> Tried:
     """The trials of a preset."""
     found: dict[str, list[tuple[int, Record]]] = {}
     for path in study.folder(task, preset, root).glob("*.json"):
-        name, number = re.fullmatch(r"(.*)-trial(\d+)", path.stem).groups()
+        name, _, number = path.stem.rpartition("-trial")
         found.setdefault(name, []).append((int(number), records.read(path)))
     order = {model: place for place, model in enumerate(task.models)}
     tried = {

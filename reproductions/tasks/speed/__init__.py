@@ -34,6 +34,7 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 import multiprocessing
 import statistics
 import time
+from pathlib import Path
 
 from reproductions.engine.display import Display
 from reproductions.engine.task import Task
@@ -177,7 +178,7 @@ def _peak(model, contender, config, seed):
 def _memory(field):
     """Megabytes held now (VmRSS) or at most so far (VmHWM), on Linux; elsewhere the latter."""
     try:
-        with open("/proc/self/status") as file:
+        with Path("/proc/self/status").open() as file:
             fields = dict(line.split(":", 1) for line in file)
         return int(fields[field].split()[0]) / 1024
     except OSError:

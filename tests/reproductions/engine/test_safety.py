@@ -265,7 +265,7 @@ class Full(io.FileIO):
 
 
 def no_room(path, mode="r", **options):
-    return Full(path, "w") if mode == "wb" else open(path, mode, **options)
+    return Full(path, "w") if mode == "wb" else open(path, mode, **options)  # noqa: PTH123
 
 
 def late(descriptor):
