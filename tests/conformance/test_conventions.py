@@ -1,8 +1,5 @@
 """Every layer of the catalogue, through what Keras's own layers keep to."""
 
-import re
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -10,26 +7,6 @@ import tensorflow as tf
 from catalogue import CASES, NO_SAMPLING
 
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* is trained with num_samples=0")
-
-SPARSE = {"free", "free_fixed_values_in_chunks", "free_shared", "template"}
-SPARSE |= {"template_in_chunks_of_one", "dense", "dense_fixed_values", "top_k"}
-GLIMPSES = {"glimpse_box", "glimpse_affine"}
-# Cases that don't hold yet, as docs/limits.md says. One that holds is to be taken out.
-LIMITS = {
-    "integer inputs": SPARSE | GLIMPSES,
-    "frozen when loaded": GLIMPSES
-    | {"dense", "dense_fixed_values", "top_k", "hyper_lstm", "hyper_lstm_without_layer_norm"}
-    | {"hyper_rnn_scaled", "hyper_rnn_full"},
-}
-
-
-def limited(convention):
-    """All cases, those that don't hold yet marked."""
-    mark = pytest.mark.xfail(reason=f"docs/limits.md: {convention}", run=False)
-    chosen = [(case, [mark] if case.name in LIMITS[convention] else []) for case in CASES]
-    params = [pytest.param(case, id=case.name, marks=marks) for case, marks in chosen]
-    return pytest.mark.parametrize("case", params)
-
 
 # What each layer stands in for: masks go as far as through these.
 COUNTERPARTS = {
@@ -45,13 +22,6 @@ COUNTERPARTS = {
 
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 def by_layer(names):
@@ -84,7 +54,7 @@ def test_masks_go_through_as_through_the_counterpart(case, name):
         assert layer.compute_mask(x, mask) is counterpart.compute_mask(x, mask)
 
 
-@limited("integer inputs")
+@cases
 def test_integers_are_computed_as_floats(case):
     layer = case.make(NO_SAMPLING)
     x = np.random.default_rng(0).integers(0, 3, (3, *case.input_shape)).astype("uint8")
@@ -95,7 +65,7 @@ def test_integers_are_computed_as_floats(case):
 
 
 PENALIZED = {"HyperConv2D", "HyperDense", "PHMConv2D", "PHMDense"}
-PENALIZED |= {"HyperLSTM", "HyperRNN", "LayerNormLSTM"}
+PENALIZED |= {"HyperLSTM", "HyperRNN", "LayerNormLSTM", "SparseHyperlayer"}
 
 
 @pytest.mark.parametrize("case, name", by_layer(PENALIZED))
@@ -115,7 +85,7 @@ def test_regularizers_count_once(case, name):
     np.testing.assert_allclose([float(loss) for loss in model.losses], before, rtol=1e-5)
 
 
-@limited("frozen when loaded")
+@cases
 def test_a_frozen_layer_is_saved_cloned_and_loaded(case, tmp_path):
     model = keras.Sequential([keras.Input(case.input_shape), case.make()])
     model.layers[-1].trainable = False
@@ -131,8 +101,8 @@ def test_a_frozen_layer_is_saved_cloned_and_loaded(case, tmp_path):
 
 
 @cases
-def test_second_derivatives_are_those_of_finite_differences(case):
-    keras.config.set_dtype_policy("float64")
+def test_second_derivatives_are_those_of_finite_differences(case, policy):
+    policy("float64")
     layer = case.make(NO_SAMPLING)
     x = tf.constant(case.input(dtype="float64"))
     layer(x)
@@ -152,13 +122,3 @@ def test_second_derivatives_are_those_of_finite_differences(case):
     difference = (slope(x + 1e-6 * along) - slope(x - 1e-6 * along)) / 2e-6
     scale = 1e-6 + float(np.abs(difference))
     np.testing.assert_allclose(np.sum(second * along), difference, atol=1e-4 * scale)
-
-
-def test_the_documentation_lists_the_limits():
-    page = (Path(__file__).parents[2] / "docs/limits.md").read_text()
-    rows = dict(re.findall(r"^\| ([^|`]+) \| (`.+`) \|", page, re.M))
-    layers = {case.name: case.covers[0] for case in CASES}
-    expected = {
-        convention: {layers[name] for name in names} for convention, names in LIMITS.items()
-    }
-    assert {key: set(re.findall(r"`(\w+)`", row)) for key, row in rows.items()} == expected

@@ -166,6 +166,7 @@ class HyperLSTMCell(LayerNormLSTMCell):
             forget_bias=self.hyper_forget_bias,
             name="hyper_cell",
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             **shared,
         )
         self.state_names = ("h", "c", "hyper_h", "hyper_c")

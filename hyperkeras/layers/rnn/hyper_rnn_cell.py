@@ -125,7 +125,11 @@ class HyperRNNCell(RecurrentCell):
         self.embedding_dim = check_int("embedding_dim", embedding_dim, 1)
         self.form = check_choice("form", form, ("scaled", "full"))
         self.hyper_cell = keras.layers.SimpleRNNCell(
-            self.hyper_units, name="hyper_cell", dtype=self.dtype_policy, **shared
+            self.hyper_units,
+            name="hyper_cell",
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            **shared,
         )
         self.state_names = ("h", "hyper_h")
         self.state_size = [self.units, self.hyper_units]

@@ -108,15 +108,16 @@ class Source(keras.layers.Layer):
             keras.KerasTensor(shape, dtype=self.index_dtype) for shape in (means, sigmas, values)
         )
 
-    def get_build_config(self) -> Config:
-        return {**(super().get_build_config() or {}), "size": self.size}
+    def get_build_config(self) -> Config | None:
+        config = super().get_build_config()
+        if config is None:  # with any other answer Keras takes the copy to be built
+            return None
+        return {**config, "size": self.size}
 
     def build_from_config(self, config: Config) -> None:
         config = dict(config)
-        size = config.pop("size", None)
-        if size is not None:
-            self.bind(size)
-            super().build_from_config(config)
+        self.bind(config.pop("size"))
+        super().build_from_config(config)
 
     def get_config(self) -> Config:
         return {

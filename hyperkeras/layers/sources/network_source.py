@@ -55,6 +55,7 @@ class NetworkSource(Source):
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(scale, "fan_in"),
             dtype=self.variable_dtype,
+            trainable=self.trainable,
             name="head",
         )
         self.head.build(self.flatten.compute_output_shape(features))

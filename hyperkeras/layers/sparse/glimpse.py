@@ -110,7 +110,10 @@ class Glimpse(SparseHyperlayer):
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         make = SOURCES[check_choice("source", source, sorted(SOURCES))]
-        grid = make(glimpse_size, network, num_glimpses, sigma_scale, min_sigma)
+        trainable = kwargs.get("trainable", True)
+        grid = make(
+            glimpse_size, network, num_glimpses, sigma_scale, min_sigma, trainable=trainable
+        )
         target_shape = (grid.num_glimpses, *grid.grid_shape)
         d = len(grid.grid_shape)
         cells = np.indices(target_shape).reshape(1 + d, -1).T  # [k, 1 + d]
