@@ -6,15 +6,18 @@ release of Keras is checked here.
 
 import functools
 import sys
+from collections.abc import Iterable
 
 import keras
 from keras import layers
+
+from hyperkeras.annotations import Tensor
 
 # Modules that trace a model in order to write it in another format.
 EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
 
 
-def sublayers(layer):
+def sublayers(layer: layers.Layer) -> list[layers.Layer]:
     """A layer and all layers inside it, each before its own.
 
     The public `layers` of a model has neither those of subclassed layers nor those inside layers.
@@ -22,7 +25,7 @@ def sublayers(layer):
     return layer._flatten_layers()
 
 
-def is_called_elsewhere(layer):
+def is_called_elsewhere(layer: layers.Layer) -> bool:
     """Whether a layer was called on a symbolic input, and so is part of a Functional model.
 
     Keras shows this only by the layer's nodes.
@@ -54,7 +57,7 @@ def _mask_reader():
     return _MaskReader()
 
 
-def mask_of(tensor):
+def mask_of(tensor: Tensor) -> Tensor | None:
     """The mask that Keras sends along with a tensor, or None.
 
     Keras passes it as an argument only to layers with one input.
@@ -65,13 +68,13 @@ def mask_of(tensor):
     return mask
 
 
-def set_mask(tensor, mask):
+def set_mask(tensor: Tensor, mask: Tensor | None) -> Tensor:
     """The tensor, with a mask that Keras sends along."""
     layers.Layer._set_mask_metadata(_MaskWriter(), None, tensor, mask)
     return tensor
 
 
-def is_exporting():
+def is_exporting() -> bool:
     """Whether the caller is traced for an export.
 
     Formats such as ONNX support neither compiled parts nor some operations, and Keras does not
@@ -85,7 +88,7 @@ def is_exporting():
     return False
 
 
-def refuse_spectral_normalization(layer):
+def refuse_spectral_normalization(layer: layers.Layer) -> None:
     """Raises a `ValueError` where a `SpectralNormalization` reads the `kernel` of `layer`.
 
     The kernel is computed, and `SpectralNormalization` would assign to it in training. Keras does
@@ -100,19 +103,19 @@ def refuse_spectral_normalization(layer):
         )
 
 
-def state_variables(layer):
+def state_variables(layer: layers.Layer) -> list[keras.Variable]:
     """The variables that a layer and those inside it update by themselves.
 
     Moving statistics are such variables. Frozen weights are not trainable either, but Keras keeps
     them apart.
     """
-    found = {}
+    found: dict[int, keras.Variable] = {}
     for part in sublayers(layer):
         found.update((id(v), v) for v in part._non_trainable_variables)
     return list(found.values())
 
 
-def forget_parameters(layer, variables):
+def forget_parameters(layer: layers.Layer, variables: Iterable[keras.Variable]) -> None:
     """Removes variables from `parameters()` and `state_dict()` of a PyTorch module.
 
     Keras lists all variables of a layer there. On the other backends this does nothing.

@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from hyperkeras.annotations import Tensor
 
-def output_regularizer(generated, stored, beta=0.01):
+
+def output_regularizer(generated: Tensor, stored: Tensor, beta: float = 0.01) -> Tensor:
     r"""The price of other weights for tasks learned before (von Oswald et al. 2020, eq. 2).
 
     .. math:: L = \frac{\beta}{T - 1} \sum_{t=1}^{T-1}

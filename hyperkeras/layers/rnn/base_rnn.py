@@ -68,7 +68,9 @@ class Recurrent(keras.layers.RNN):
         sequences = in_float(sequences, self.compute_dtype)
         return super().call(sequences, initial_state, mask, training)
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self, sequences: Tensor, initial_state: Any, mask: Any, training: bool = False
+    ) -> tuple[Any, ...]:
         """Overrides the loop of `keras.layers.RNN`: `(last output, outputs, states)`."""
         mask = tree.flatten(mask)[0] if tree.is_nested(mask) else mask
         batch, steps, features = ops.shape(sequences)
@@ -82,7 +84,14 @@ class Recurrent(keras.layers.RNN):
             noise = self.cell.draw_noise(batch, steps)
         return self.loop(sequences, initial_state, mask, noise, training)
 
-    def loop(self, sequences, initial_state, mask, noise, training):
+    def loop(
+        self,
+        sequences: Tensor,
+        initial_state: Any,
+        mask: Tensor | None,
+        noise: Tensor | None,
+        training: bool,
+    ) -> tuple[Any, ...]:
         """The cell step by step, on any backend; subclasses bring faster ones."""
         if noise is None:
             return super().inner_loop(sequences, initial_state, mask, training)

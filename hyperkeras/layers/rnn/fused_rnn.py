@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from hyperkeras.annotations import Config
+from hyperkeras.annotations import Config, Tensor
 from hyperkeras.keras_internals import is_exporting
 from hyperkeras.layers.rnn.base_rnn import Recurrent, of_cell
 from hyperkeras.layers.rnn.base_rnn_cell import RecurrentCell
@@ -48,7 +48,14 @@ class FastRecurrent(Recurrent):
 
         return can_compile() and not is_exporting()
 
-    def loop(self, sequences, initial_state, mask, noise, training):
+    def loop(
+        self,
+        sequences: Tensor,
+        initial_state: Any,
+        mask: Tensor | None,
+        noise: Tensor | None,
+        training: bool,
+    ) -> tuple[Any, ...]:
         if not self.takes_fast_path(sequences.shape[1]):
             return super().loop(sequences, initial_state, mask, noise, training)
         given = {"x": sequences}

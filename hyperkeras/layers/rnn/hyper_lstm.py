@@ -233,7 +233,9 @@ class HyperLSTM(FastRecurrent):
             changes = changes * ops.cast(mask, changes.dtype)[..., None]
         return (outputs[..., :n], *(states if self.returns_states else ()), changes)
 
-    def fast_loop(self, x, initial_state, sequences, training):
+    def fast_loop(
+        self, x: Tensor, initial_state: Any, sequences: dict[str, Tensor], training: bool
+    ) -> tuple[Any, ...]:
         from hyperkeras.ops.rnn import hyper_lstm_tensorflow
 
         cell = self.cell

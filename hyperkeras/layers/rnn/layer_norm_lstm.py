@@ -1,6 +1,6 @@
 """The layer-norm LSTM layer."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import keras
 
@@ -11,6 +11,7 @@ from hyperkeras.annotations import (
     LayerArguments,
     Regularizer,
     Seed,
+    Tensor,
 )
 from hyperkeras.layers.rnn.fused_rnn import FastRecurrent, lstm_weights
 from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
@@ -160,7 +161,9 @@ class LayerNormLSTM(FastRecurrent):
             **kwargs,
         )
 
-    def fast_loop(self, x, initial_state, sequences, training):
+    def fast_loop(
+        self, x: Tensor, initial_state: Any, sequences: dict[str, Tensor], training: bool
+    ) -> tuple[Any, ...]:
         from hyperkeras.ops.rnn import layer_norm_lstm_tensorflow
 
         h, c = layer_norm_lstm_tensorflow.layer_norm_lstm(

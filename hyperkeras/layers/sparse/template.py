@@ -22,7 +22,7 @@ class Template:
             gives.
     """
 
-    def __init__(self, rows: Any, learned_columns: int | Sequence[int]):
+    def __init__(self, rows: Any, learned_columns: int | Sequence[int]) -> None:
         self.rows = np.asarray(rows)
         if self.rows.ndim != 2 or not np.issubdtype(self.rows.dtype, np.integer):
             raise ValueError(

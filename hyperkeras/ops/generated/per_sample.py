@@ -2,13 +2,16 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 from keras import ops
+
+from hyperkeras.annotations import Tensor
 
 # b samples; i inputs, o outputs; c channels; p places of an output image; w weights of a window.
 
 
-def per_sample_dense(x, kernel):
+def per_sample_dense(x: Tensor, kernel: Tensor) -> Tensor:
     r"""A dense layer with a kernel a sample.
 
     .. math:: y_b = x_b W_b
@@ -30,7 +33,7 @@ def per_sample_dense(x, kernel):
     return ops.reshape(y, (-1, *middle, o))
 
 
-def per_sample_embedding(indices, embeddings):
+def per_sample_embedding(indices: Tensor, embeddings: Tensor) -> Tensor:
     r"""A look-up in a table a sample.
 
     .. math:: y_{bj} = E_b[x_{bj}]
@@ -49,7 +52,14 @@ def per_sample_embedding(indices, embeddings):
     return ops.take(ops.reshape(embeddings, (-1, o)), indices + first, axis=0)
 
 
-def per_sample_conv(x, kernel, strides=1, padding="valid", dilation_rate=1, groups=1):
+def per_sample_conv(
+    x: Tensor,
+    kernel: Tensor,
+    strides: int | Sequence[int] = 1,
+    padding: str = "valid",
+    dilation_rate: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
     r"""A convolution with a kernel a sample, channels last.
 
     .. math:: y_b[p] = \sum_k x_b[s p + d k]\, W_b[k]
@@ -81,7 +91,13 @@ def per_sample_conv(x, kernel, strides=1, padding="valid", dilation_rate=1, grou
     return ops.reshape(y, (-1, *spatial, o))
 
 
-def per_sample_depthwise_conv(x, kernel, strides=1, padding="valid", dilation_rate=1):
+def per_sample_depthwise_conv(
+    x: Tensor,
+    kernel: Tensor,
+    strides: int | Sequence[int] = 1,
+    padding: str = "valid",
+    dilation_rate: int | Sequence[int] = 1,
+) -> Tensor:
     r"""A depthwise convolution with a kernel a sample, channels last.
 
     .. math:: y_b[p, c, m] = \sum_k x_b[s p + d k, c]\, W_b[k, c, m]

@@ -10,6 +10,8 @@ import tensorflow as tf
 from tensorflow.python.eager import forwardprop_util
 from tensorflow.python.framework import op_callbacks
 
+from hyperkeras.annotations import Tensor
+
 EPSILON = 1e-3
 
 
@@ -104,7 +106,12 @@ def can_compile() -> bool:
     return not op_callbacks.should_invoke_op_callbacks()
 
 
-def scan(step, carry, inputs, reverse=False):
+def scan(
+    step: Callable[..., tuple[Any, Any]],
+    carry: Any,
+    inputs: dict[str, Tensor],
+    reverse: bool = False,
+) -> tuple[Any, Any]:
     """`carry, outputs = step(carry, slices)` over the first axis of `inputs`, a dict of tensors.
 
     Returns the last carry and the dict of stacked outputs.
@@ -132,7 +139,9 @@ def scan(step, carry, inputs, reverse=False):
     return carry, outputs
 
 
-def lstm_forward(gates, c, noise, norm, forget_bias):
+def lstm_forward(
+    gates: Tensor, c: Tensor, noise: Tensor | None, norm: Any, forget_bias: float
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """h', c' and what the gradient needs, from the gates `[4, b, n]` before their layer norm."""
     memory = {}
     if norm is not None:
@@ -152,7 +161,7 @@ def lstm_forward(gates, c, noise, norm, forget_bias):
     return o * seen, c, memory | {"gates": gates, "seen": seen}
 
 
-def lstm_factors(memory, c, noise):
+def lstm_factors(memory: dict[str, Tensor], c: Tensor, noise: Tensor | None) -> dict[str, Tensor]:
     """What gradients are multiplied by on their way back, for all steps before the loop.
 
     `c` is the memory before each step, `[t, b, n]`.
@@ -171,13 +180,14 @@ def lstm_factors(memory, c, noise):
     return factors | {name: memory[name] for name in names if name in memory}
 
 
-def lstm_backward(dh, dc, factors, norm):
+def lstm_backward(dh: Tensor, dc: Tensor, factors: dict[str, Tensor], norm: Any) -> tuple[Any, ...]:
     """From the gradients of h' and c': of the gates before layer norm, of c, and of the vectors.
 
     The last are a dict of `bias` and with layer norm `norm`, each sample's apart: `[4, b, n]` for
     the gates, `[b, n]` for the cell.
     """
-    dseen, dnorm = dh * factors["to_seen"], ()
+    dseen = dh * factors["to_seen"]
+    dnorm: tuple[Any, ...] = ()
     if norm is not None:
         dnorm = (dseen * factors["cell_unit"], dseen)
         dseen = normalize_backward(dseen * norm[2], factors["cell_unit"], factors["cell_deviation"])
@@ -192,25 +202,25 @@ def lstm_backward(dh, dc, factors, norm):
     return dpre, dc * factors["to_c"], {"bias": dpre, "norm": dnorm}
 
 
-def lstm_zeros(h, norm):
+def lstm_zeros(h: Tensor, norm: Any) -> Any:
     """Where to sum the vectors' gradients of `lstm_backward`."""
     zeros, gates = tf.zeros_like(h), tf.zeros_like(tf.stack([h] * 4))
     return {"bias": gates} | ({} if norm is None else {"norm": (gates, gates, zeros, zeros)})
 
 
-def over_samples(sums):
+def over_samples(sums: Any) -> Any:
     """Vectors, the gates' joined, from sums `[4, b, n]` or `[b, n]`."""
     return tf.nest.map_structure(lambda d: tf.reshape(tf.reduce_sum(d, axis=-2), (-1,)), sums)
 
 
-def unmasked(new, old, now):
+def unmasked(new: Any, old: Any, now: dict[str, Tensor]) -> Any:
     """The new states where the step counts, else the old ones."""
     if "mask" not in now:
         return tuple(new)
     return tuple(tf.where(now["mask"], a, b) for a, b in zip(new, old, strict=True))
 
 
-def pass_masked(through, whole, now):
+def pass_masked(through: Any, whole: Any, now: dict[str, Tensor]) -> Any:
     """Gradients of the states: what came through the step, and past it where it did not count."""
     if "mask" not in now:
         return tuple(through)
@@ -218,7 +228,7 @@ def pass_masked(through, whole, now):
     return tuple(a + b for a, b in zip(through, past, strict=True))
 
 
-def normalize(x, gamma, beta):
+def normalize(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Layer norm over the last axis; also the normalized x, and its deviation.
 
     XLA computes a sum or a product again in each operation that takes it, a quotient once.
@@ -229,42 +239,42 @@ def normalize(x, gamma, beta):
     return gamma * unit + beta, unit, deviation
 
 
-def normalize_backward(dunit, unit, deviation):
+def normalize_backward(dunit: Tensor, unit: Tensor, deviation: Tensor) -> Tensor:
     """Gradient of a normalization for its input, from that for its result `unit`."""
     mean = tf.reduce_mean(dunit, axis=-1, keepdims=True)
     along = tf.reduce_mean(dunit * unit, axis=-1, keepdims=True)
     return (dunit - mean - unit * along) / deviation
 
 
-def before(first, stack):
+def before(first: Tensor, stack: Tensor) -> Tensor:
     """States before each step, from the first one and those after each."""
     return tf.concat([first[None], stack[:-1]], axis=0)
 
 
-def by_gate(vector):
+def by_gate(vector: Tensor) -> Tensor:
     """`[4n]` as `[4, 1, n]`."""
     return tf.reshape(vector, (4, 1, -1))
 
 
-def gates_first(x):
+def gates_first(x: Tensor) -> Tensor:
     """`[..., b, 4n]` as `[..., 4, b, n]`."""
     x = tf.reshape(x, tf.concat([tf.shape(x)[:-1], [4, x.shape[-1] // 4]], axis=0))
     rank = len(x.shape)
     return tf.transpose(x, [*range(rank - 3), rank - 2, rank - 3, rank - 1])
 
 
-def gates_last(x):
+def gates_last(x: Tensor) -> Tensor:
     """`[t, 4, b, n]` as `[t, b, 4n]`."""
     t, _, b, _ = tf.unstack(tf.shape(x))
     return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (t, b, 4 * x.shape[-1]))
 
 
-def transposed_by_gate(kernel):
+def transposed_by_gate(kernel: Tensor) -> Tensor:
     """`[p, 4n]` as `[4, n, p]`: what gates' gradients are multiplied by."""
     return tf.transpose(tf.reshape(kernel, (kernel.shape[0], 4, -1)), (1, 2, 0))
 
 
-def product(a, b):
+def product(a: Tensor, b: Tensor) -> Tensor:
     """Of matrices whose rows are all steps and samples: `[t, b, p]` and `[t, b, q]` to `[p, q]`."""
     return tf.matmul(
         tf.reshape(a, (-1, a.shape[-1])), tf.reshape(b, (-1, b.shape[-1])), transpose_a=True

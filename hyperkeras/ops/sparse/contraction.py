@@ -118,7 +118,7 @@ def _sparse_matmul(indices, values, x, num_rows):
     return generic_sparse_matmul(indices, values, x, num_rows)
 
 
-def generic_sparse_matmul(indices, values, x, num_rows):
+def generic_sparse_matmul(indices: Tensor, values: Tensor, x: Tensor, num_rows: int) -> Tensor:
     """Gather, multiply, sum by segments: `keras.ops` alone, differentiated by the backend."""
     rows, cols = indices[:, 0], indices[:, 1]
     messages = ops.take(ops.transpose(x), cols, axis=0) * ops.expand_dims(values, -1)  # [n, q]

@@ -4,11 +4,13 @@ import itertools
 
 import tensorflow as tf
 
+from hyperkeras.annotations import Tensor
+
 STRIP = 24  # columns; from 32 on, TensorFlow's CPU kernel takes a path three times slower
 STRIPS = 8  # where the graph is made without knowing how many columns there are
 
 
-def sparse_matmul(indices, values, x, num_rows):
+def sparse_matmul(indices: Tensor, values: Tensor, x: Tensor, num_rows: int) -> Tensor:
     """`x` [q, m] times the transpose of the matrix of `values` [n] at `indices` [n, 2].
 
     Returns `[q, num_rows]`. The vectors of `x` are taken in strips, which run beside each other.
@@ -43,7 +45,7 @@ def sparse_matmul(indices, values, x, num_rows):
     return product(values, x)
 
 
-def compiles_with_xla():
+def compiles_with_xla() -> bool:
     """Whether the graph being traced is compiled by XLA, which has no sparse kernels."""
     if tf.executing_eagerly():
         return False
