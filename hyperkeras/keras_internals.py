@@ -7,11 +7,11 @@ release of Keras is checked here.
 import functools
 import sys
 from collections.abc import Iterable
+from types import FrameType
+from typing import Any
 
 import keras
 from keras import layers
-
-from hyperkeras.annotations import Tensor
 
 # Modules that trace a model in order to write it in another format.
 EXPORTERS = ("keras.src.export.", "tf2onnx.", "tensorflow.lite.", "tensorflow.python.saved_model.")
@@ -57,7 +57,7 @@ def _mask_reader():
     return _MaskReader()
 
 
-def mask_of(tensor: Tensor) -> Tensor | None:
+def mask_of(tensor: Any) -> Any:
     """The mask that Keras sends along with a tensor, or None.
 
     Keras passes it as an argument only to layers with one input.
@@ -68,7 +68,7 @@ def mask_of(tensor: Tensor) -> Tensor | None:
     return mask
 
 
-def set_mask(tensor: Tensor, mask: Tensor | None) -> Tensor:
+def set_mask(tensor: Any, mask: Any) -> Any:
     """The tensor, with a mask that Keras sends along."""
     layers.Layer._set_mask_metadata(_MaskWriter(), None, tensor, mask)
     return tensor
@@ -80,7 +80,7 @@ def is_exporting() -> bool:
     Formats such as ONNX support neither compiled parts nor some operations, and Keras does not
     tell layers about an export, so this looks at the call stack.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(EXPORTERS):
             return True
