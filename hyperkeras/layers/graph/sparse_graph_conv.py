@@ -13,6 +13,7 @@ from hyperkeras.annotations import (
     Shape,
     Tensor,
 )
+from hyperkeras.keras_internals import is_exporting
 from hyperkeras.layers.graph.base_graph_layer import GraphLayer
 from hyperkeras.ops.argument_validation import check_int
 from hyperkeras.ops.graph.candidates import (
@@ -20,7 +21,11 @@ from hyperkeras.ops.graph.candidates import (
     candidate_proportions,
     nearest_candidates,
 )
-from hyperkeras.ops.graph.message_passing import neighbor_proportions, propagate
+from hyperkeras.ops.graph.message_passing import (
+    exportable_propagate,
+    neighbor_proportions,
+    propagate,
+)
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -185,7 +190,8 @@ class SparseGraphConv(GraphLayer):
         )
         if edge_values is not None:
             proportions = proportions * ops.sign(edge_values)[:, None]
-        return [propagate(edges, proportions[:, k], x) for k in range(self.neighbors)]
+        product = exportable_propagate if is_exporting() else propagate
+        return [product(edges, proportions[:, k], x) for k in range(self.neighbors)]
 
     def _read_anywhere(self, x, node_graph, positions, means, sigmas, training):
         """What each Gaussian reads in its whole graph: k times `[n, f]`."""

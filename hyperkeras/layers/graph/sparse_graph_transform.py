@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
+from hyperkeras.keras_internals import is_exporting
 from hyperkeras.layers.graph.base_graph_layer import GraphLayer
 from hyperkeras.ops.argument_validation import check_choice, check_int
 from hyperkeras.ops.graph.candidates import (
@@ -13,7 +14,7 @@ from hyperkeras.ops.graph.candidates import (
     candidate_proportions,
     nearest_candidates,
 )
-from hyperkeras.ops.graph.message_passing import propagate
+from hyperkeras.ops.graph.message_passing import exportable_propagate, propagate
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -203,10 +204,11 @@ class SparseGraphTransform(GraphLayer):
 def _product(columns, values, x):
     """The new adjacency times x, a candidate at a time: messages `[c, e, k, f]` are never held."""
     y = 0.0
+    product = exportable_propagate if is_exporting() else propagate
     for c in range(columns[0].shape[0]):
         edges = ops.stack([ops.reshape(column[c], (-1,)) for column in columns], axis=-1)
         weights = values if len(values.shape) == 2 else values[c]
-        y = y + propagate(edges, ops.reshape(weights, (-1,)), x)
+        y = y + product(edges, ops.reshape(weights, (-1,)), x)
     return y
 
 

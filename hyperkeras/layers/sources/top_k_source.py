@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from hyperkeras.annotations import Config, LayerArguments, Regularizer, Shape, Tensor
+from hyperkeras.keras_internals import is_exporting
 from hyperkeras.layers.sources.network_source import NetworkSource
 from hyperkeras.ops.argument_validation import check_int
 from hyperkeras.ops.sparse.contraction import row_numbers
@@ -81,7 +82,7 @@ class TopKSource(NetworkSource):
     def call(self, inputs: Tensor) -> tuple[Tensor, ...]:
         raw = self.raw(inputs)
         scores = raw + ops.cast(self.scores, raw.dtype)  # [b, cells]
-        if self.scores_regularizer is not None:
+        if self.scores_regularizer is not None and not is_exporting():  # files have no losses
             batch = ops.cast(ops.shape(scores)[0], scores.dtype)
             self.add_loss(self.scores_regularizer(scores) / batch)
         _, index = ops.top_k(ops.abs(scores), self.num_tuples)  # [b, k]

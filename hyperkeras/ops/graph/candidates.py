@@ -47,7 +47,8 @@ def nearest_places(
     ascending = at_nodes(positions, order)
     low = ops.broadcast_to(first, ops.shape(means))
     high = low + count
-    steps = 31 if positions.shape[0] is None else positions.shape[0].bit_length()
+    n = positions.shape[0]
+    steps = n.bit_length() if isinstance(n, int) else 31  # not known, or traced by PyTorch
 
     def halve(_, bounds):
         low, high = bounds

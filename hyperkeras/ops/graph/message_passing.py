@@ -81,7 +81,7 @@ def propagate(edges: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
     x = ops.convert_to_tensor(x)
     n, i, j = ops.shape(x)[0], edges[:, 0], edges[:, 1]
     if values is None:
-        return ops.segment_sum(ops.take(x, j, axis=0), i, num_segments=n)
+        return exportable_propagate(edges, values, x)
 
     @ops.custom_gradient
     def product(values, x):
@@ -91,10 +91,17 @@ def propagate(edges: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
             dw = ops.sum(received * ops.take(x, j, axis=0), axis=-1)
             return dw, ops.segment_sum(received * values[:, None], j, num_segments=n)
 
-        sent = ops.take(x, j, axis=0) * values[:, None]
-        return ops.segment_sum(sent, i, num_segments=n), grad
+        return exportable_propagate(edges, values, x), grad
 
     return product(ops.cast(values, x.dtype), x)
+
+
+def exportable_propagate(edges: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
+    """`propagate` without a gradient of its own, which PyTorch does not export."""
+    sent = ops.take(x, edges[:, 1], axis=0)
+    if values is not None:
+        sent = sent * ops.cast(values, x.dtype)[:, None]
+    return ops.segment_sum(sent, edges[:, 0], num_segments=ops.shape(x)[0])
 
 
 def neighbor_proportions(
