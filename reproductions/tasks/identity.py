@@ -1,10 +1,11 @@
-"""Learning the identity: n index tuples find the diagonal of an n × n matrix (Bloem 2018).
+"""Learning the identity matrix: can n index tuples find its diagonal by gradients alone?
 
-A dense layer learns n² weights. A sparse hyperlayer learns n index tuples from a random start,
-by their gradients alone: with values fixed at 1, with free values, and adaptively, wired anew for
-each input by a source network that must learn to wire all inputs alike. `solved` is 1 where, at
-inference, every tuple lies on the diagonal, all of it is covered, and the error on fresh vectors
-is 0 (below 1e-6 where values are learned). Training ends when validation vectors are solved.
+A dense layer learns n² weights for an n × n matrix. A sparse hyperlayer (Bloem 2018) learns n index
+tuples from a random start. Three variants are compared: values fixed at 1, free values, and an
+adaptive layer, which is wired anew for each input by a source network that must learn to wire all
+inputs alike. `solved` is 1 if, at inference, every tuple is on the diagonal, the whole diagonal is
+covered, and the error on fresh vectors is 0 (below 1e-6 where values are learned). Training ends
+when the validation vectors are solved.
 """
 
 import numpy as np

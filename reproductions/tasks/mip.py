@@ -1,9 +1,9 @@
-"""A hypernetwork conditioned on one number, with and without magnitude-invariant parts.
+"""Generating weights from one number: four ways to give that number to a hypernetwork.
 
-The target MLP learns a family of waves, y = sin(2π(1 + γ) x₁) + γ x₂, one for each γ in [0, 1],
-with weights generated for each sample's γ. What a plain hypernetwork generates grows with γ.
-`encoding` puts γ on the unit circle, `residual` adds what is generated to base weights, `mip` does
-both (Ortiz et al. 2023), each alone and together. `gradient_variance` is the variance over γ of the
+The target is an MLP that learns a family of waves, y = sin(2π(1 + γ) x₁) + γ x₂, one for each γ in
+[0, 1]. Its weights are generated from the γ of each sample. What a plain hypernetwork generates
+grows with γ. `encoding` puts γ on the unit circle, `residual` adds what is generated to base
+weights, and `mip` does both (Ortiz et al. 2023). `gradient_variance` is the variance over γ of the
 norm of the loss's gradient, relative to its squared mean.
 """
 

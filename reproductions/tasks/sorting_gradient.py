@@ -1,14 +1,15 @@
-"""The gradient that quicksort gives its keys, against the exact one (Bloem 2018).
+"""How good are the gradients of the quicksort layer, compared with the exact gradient?
 
-With the mean over all balanced choices (`num_samples=None`) the soft sort has no chance left, and
-its gradient is exact: that is the yardstick. A layer that draws `samples` choice vectors beside the
-rounded one estimates it. `bias` is the distance of the mean estimate from the exact gradient,
-`deviation` the root mean squared distance of an estimate from its mean, both relative to the exact
-gradient's norm; `cosine` is that of the mean estimate with the exact gradient. Means are over many
-estimates, of each of a number of sets of normal keys in a wrong order.
+With the mean over all balanced choices (`num_samples=None`) the soft sort of Bloem (2018) draws
+nothing at random, and its gradient is exact. A layer that draws `samples` choice vectors beside the
+rounded one estimates that gradient. `bias` is the distance of the mean estimate from the exact
+gradient, and `deviation` the root mean squared distance of an estimate from its mean, both relative
+to the norm of the exact gradient. `cosine` is the cosine of the angle between the mean estimate and
+the exact gradient. Means are over many estimates, for each of several sets of normal keys in a
+wrong order.
 
-`published` draws balanced vectors uniformly and weighs them over all elements at once, `buckets`
-weighs them bucket by bucket, `logistic` draws the likely ones besides, as the task `sorting` does.
+`published` draws balanced vectors uniformly and weighs them over all elements at once. `buckets`
+weighs them bucket by bucket. `logistic` also draws the likely ones, as the task `sorting` does.
 """
 
 import numpy as np

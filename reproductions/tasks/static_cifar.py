@@ -1,9 +1,10 @@
-"""Photographs with generated kernels: wide residual networks (Ha, Dai & Le 2016).
+"""Classifying photographs: wide residual networks with trained and with generated kernels.
 
-A wide residual network with kernels of its own against one whose kernels, all but the first
-convolution's, one generator makes from embeddings. `full` is the paper's WRN-40-2 and schedule.
-Two cores can finish WRN-16-1: `run static_cifar --preset quick --data cifar10_jpeg --data-dir DIR`.
-Figures of the data `cifar10_jpeg` are of lossy JPEGs and not figures of CIFAR-10.
+The experiment is that of Ha, Dai & Le (2016). One wide residual network has kernels of its own. In
+the other, one generator makes all kernels but the first convolution's from embeddings. `full` is
+the paper's WRN-40-2 and schedule. Two cores can finish WRN-16-1: `run static_cifar --preset quick
+--data cifar10_jpeg --data-dir DIR`. Figures of the data `cifar10_jpeg` are of lossy JPEGs and are
+not figures of CIFAR-10.
 """
 
 import numpy as np

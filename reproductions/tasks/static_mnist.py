@@ -1,11 +1,12 @@
-"""Digits with a generated convolution: one kernel from four numbers (Ha, Dai & Le 2016).
+"""Classifying digits: a convolution kernel generated from four numbers against a trained one.
 
-Two 7×7 convolutions of 16 channels, each with max pooling, and a dense layer. `hyper` generates
-the second convolution's 12,544 weights from an embedding of 4 by a generator of 4,240; `hyper_2`
-and `hyper_1` have embeddings of 2 and 1, `dense_N` has N channels in both convolutions, so that
-dense and generated can be compared at like parameter counts. `hyper_coordinates` computes each
-weight from its place, as HyperNEAT does, and `hyper_dct` from low frequencies, each with as many
-parameters as `hyper`, to within a few: both make neighboring channels alike.
+The experiment is that of Ha, Dai & Le (2016). A network has two 7×7 convolutions of 16 channels,
+each with max pooling, and a dense layer. `hyper` generates the 12,544 weights of the second
+convolution from an embedding of four numbers, by a generator of 4,240 weights. `hyper_2` and
+`hyper_1` have embeddings of two numbers and of one. `dense_N` has N channels in both convolutions,
+so that dense and generated kernels can be compared at like parameter counts. `hyper_coordinates`
+computes each weight from its place, as HyperNEAT does, and `hyper_dct` from low frequencies. Both
+have about as many parameters as `hyper`, and make neighboring channels alike.
 """
 
 import numpy as np

@@ -1,25 +1,27 @@
-"""Cluttered digits: sparse glimpses (Bloem 2018) against published ways to look at parts of images.
+"""Reading a digit among clutter: sparse glimpses against other ways to look at an image.
 
-Contenders are a conv net on the whole image, the spatial transformer, which crops once, and the
-recurrent attention model, which looks at small patches one after the other and learns where by
-REINFORCE. The sparse layer reads an even grid of points for each glimpse, which a localization
-network places by a box or an affine map; what was read goes to a small conv net or an MLP.
+The layer is that of Bloem (2018). It is compared with a conv net that sees the whole image, with
+the spatial transformer, which cuts out one part, and with the recurrent attention model, which
+looks at small patches in turn and learns by REINFORCE where to look. A glimpse reads an even grid
+of points. A localization network places it by a box or an affine map. A small conv net, an MLP or
+an LSTM classifies what was read.
 
-All models have nearly the same number of parameters, the same images, steps and schedule. Learning
-rates are hardly tuned: 0.005, and 0.002 for recurrent attention. `spatial_transformer` places its
-crop as in its paper, by regression, in `full` at a rate of 0.001: at 0.005 it fell to chance.
-`spatial_transformer_place` has the glimpses' own localization network, so that it differs from
-`affine_1x32` and `glimpse_1x32` in the crop alone.
+All models have nearly the same number of parameters, and the same images, steps and schedule.
+Learning rates are hardly tuned: 0.005, and 0.002 for recurrent attention. `spatial_transformer`
+places its crop by regression, as in its paper. It learns at a rate of 0.001 in `full`, since at
+0.005 it fell to chance. `spatial_transformer_place` has the localization network of the glimpses,
+so that it differs from `affine_1x32` and `glimpse_1x32` in the crop alone.
 
 The columns after the accuracy are of images that the models were not trained for: 16 pieces of
-clutter of 6×6 instead of 8 of 8×8, pieces of 9×9, canvases of 60×60 and 128×128, where the same
-weights are set into networks for that size (for the embedded digits 4×4 instead of 5×5, 6×6, 40×40
-and 80×80). "–" stands where a network takes one size alone.
+clutter of 6×6 pixels instead of 8 of 8×8, pieces of 9×9, and canvases of 60×60 and 128×128. The
+trained weights are set into networks for that size. With the embedded digits the pieces have 4×4
+instead of 5×5 pixels, and 6×6, and the canvases 40×40 and 80×80. A network that takes one size
+alone has a "–" there.
 
-In `full` half of the digits to train with, and the pieces cut from them, are skewed and bent a
-little. Convolutions that read glimpses and crops compute in bfloat16, as do the localization
-network's; gradients are clipped to a norm of 0.5. Of several glimpses the conv net has each as a
-channel, the LSTM one after the other.
+In `full`, half of the training digits, and of the pieces cut from them, are skewed and bent a
+little, gradients are clipped to a norm of 0.5, and convolutions that read glimpses and crops
+compute in bfloat16, as do those of the localization network. With several glimpses, the conv net
+reads them as channels, and the LSTM reads one after the other.
 """
 
 import numpy as np

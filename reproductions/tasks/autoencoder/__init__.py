@@ -1,19 +1,22 @@
-"""Images through a short code: dense autoencoders, and sparse ones wired anew for each image.
+"""Compressing images to a few numbers: dense autoencoders against sparse, adaptive ones.
 
-The first experiment of the 2017 draft of the sparse adaptive hyperlayer, of which no numbers are
-known: a sparse adaptive autoencoder matches a dense one of as many parameters and weights, and its
-wiring is a kind of attention. `sparse` has a small canvas between image and dense layers. A sparse
-layer reads it from the image where the image's pose says, another lays it into the reconstruction
-where the code says; each is an affine map of tuples. `dense` has as many parameters, and as many
-weights (what pixels and code are multiplied by, in the column `weights`), nearly. The models
-`_vae` are variational. `sparse_free` takes the draft at its word: sparse layers in the place of the
-outer dense ones, each tuple moved by itself; `dense_few` has as many weights as it. On digits
-neither is of use: `dense_few` draws nearly the same mean image for all.
+This is the first experiment of the 2017 draft of the sparse adaptive hyperlayer, which gives no
+numbers. Its claims are that a sparse adaptive autoencoder is as good as a dense one with as many
+parameters and weights, and that its wiring is a kind of attention.
 
-`nats` is the cross-entropy of an image given its reconstruction; of a variational one it is the
-negative evidence bound, of pixels drawn as 0 or 1, and `nats_64` a closer bound on the likelihood
-(Burda et al. 2016, 64 draws, 1000 images). `tuples_on_ink` is the share of the first layer's tuples
-that sit on pixels of at least 0.5, `ink` the share of such pixels.
+`sparse` has a small canvas between the image and its dense layers. One sparse layer reads the
+canvas from the image, at places that depend on the image. Another one writes the canvas into the
+reconstruction, at places that depend on the code. Both place their tuples by affine maps. `dense`
+has nearly as many parameters, and nearly as many weights: numbers by which pixels and the code are
+multiplied, in the column `weights`. Models whose names end in `_vae` are variational.
+`sparse_free` follows the draft literally: sparse layers replace the outer dense layers, and each
+tuple moves by itself. `dense_few` has as many weights as `sparse_free`. On the small digits neither
+of the two is of use: `dense_few` draws nearly the same mean image for all.
+
+`nats` is the cross-entropy of an image given its reconstruction. For variational models it is the
+negative evidence bound, with each pixel drawn as 0 or 1. `nats_64` is a closer bound on the
+likelihood (Burda et al. 2016, 64 draws, 1000 images). `tuples_on_ink` is the fraction of the first
+layer's tuples on pixels of at least 0.5, and `ink` is the fraction of such pixels.
 """
 
 import numpy as np

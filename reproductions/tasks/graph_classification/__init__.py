@@ -1,4 +1,6 @@
-"""Graphs told apart by class: molecules and proteins, and graphs made to be hard to tell apart.
+"""Classifying whole graphs: sparse graph layers against published graph networks.
+
+The graphs are molecules and proteins, and graphs that are made to be hard to tell apart.
 
 MUTAG and PROTEINS with ten stratified folds; each node has its label for a feature. In turn a fold
 is for testing, the next one for validation, the other eight for training. `accuracy` is the mean

@@ -1,10 +1,11 @@
-"""Pairs of directed graphs, isomorphic or not, all with the same degrees.
+"""Are two directed graphs the same but for the order of their nodes? Graph networks compared.
 
-The second experiment of the 2017 draft of the sparse adaptive hyperlayer: a task that cannot be
-solved without detecting isomorphic graphs on the way. All base graphs have the same size, the same
-in- and out-degrees and the same self-loops, and no two are isomorphic. An instance is a pair of
-randomly permuted copies; its label is whether they are of one base graph, as in half of the pairs.
-Each network embeds each graph, and sees the pair only through the two embeddings' difference.
+This is the second experiment of the 2017 draft of the sparse adaptive hyperlayer: a task that
+cannot be solved without detecting isomorphic graphs on the way. All base graphs have the same size,
+the same in- and out-degrees and the same self-loops, and no two are isomorphic. An instance is a
+pair of randomly permuted copies; its label is whether they are of one base graph, as in half of the
+pairs. Each network embeds each graph, and sees the pair only through the two embeddings'
+difference.
 
 Permutations are held out in `accuracy`, whole isomorphism classes in `accuracy_new`.
 `adjusted_rand` compares k-means on the embeddings of held-out permutations with the true classes,

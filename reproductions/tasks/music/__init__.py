@@ -1,4 +1,4 @@
-"""Music as knowledge graphs: a sparse variational autoencoder against models of music.
+"""Composing short tunes as knowledge graphs: a sparse autoencoder against models of music.
 
 The third experiment of the 2017 draft of the sparse adaptive hyperlayer. A piece is a graph in the
 midi-ld vocabulary: each note has a tick, a pitch, a duration and a velocity, which is a set of

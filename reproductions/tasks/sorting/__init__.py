@@ -1,30 +1,33 @@
-"""Sorting images by what they show: quicksort (Bloem 2018) against the published relaxations.
+"""Learning to sort images of numbers: the quicksort layer against other differentiable sorts.
 
-Images are numbers, digits side by side; a set has n of them, and a network learns to sort sets
-from their order alone. The conv net of Grover et al. (2019) gives each image one key, and each
-relaxation of sorting makes a loss of the keys. Three have no keys: `sinkhorn` and `gumbel_sinkhorn`
-get a column of an n × n matrix from each image, `row_stochastic` the matrix from all together.
+A network learns to sort sets of n images from their order alone (Bloem 2018). An image is a number,
+with its digits side by side. The conv net of Grover et al. (2019) gives each image a key, and each
+relaxation of sorting makes a loss of the keys. Three models have no keys: `sinkhorn` and
+`gumbel_sinkhorn` get a column of an n × n matrix from each image, and `row_stochastic` gets the
+matrix from all images together.
 
-`exact` is the fraction of test sets that are sorted whole, `elementwise` that of places which hold
-the right number. `quicksort_published` is the layer as published: choice vectors are drawn
-uniformly and weighed as a whole, the loss is the squared error of what is sorted. `quicksort` takes
-the mean over all choices and has the others' loss, cross-entropy; `quicksort_sampled` draws likely
-choices instead, and weighs them bucket by bucket; `quicksort_depths` has the squared error to
-targets sent back through the splits, at every depth; `quicksort_likelihood` the log-likelihood of
-the right choices, as if each element chose alone; `quicksort_random` its mean over random pivots;
-`quicksort_cauchy` has the likelihood of choices by the heavy-tailed Cauchy sigmoid.
+`exact` is the fraction of test sets that are sorted wholly, and `elementwise` the fraction of
+places that hold the right number. Networks are trained on sets of `size` numbers alone. The columns
+after the first two are of the same network on sets of other sizes; "–" means that it takes no
+other.
 
-Every network is trained on sets of `size` numbers alone. The columns after the first two are of the
-same network on sets of other sizes; "–" stands where it takes no other.
+* `quicksort_published` is the layer as published: choice vectors are drawn uniformly and weighed as
+  a whole, and the loss is the squared error of the sorted elements;
+* `quicksort` takes the mean over all choices, and cross-entropy as the other models do;
+* `quicksort_sampled` draws likely choices instead, and weighs them bucket by bucket;
+* `quicksort_depths` has the squared error at every depth, to targets sent back through the splits;
+* `quicksort_likelihood` has the log-likelihood of the right choices, as if each element chose
+  alone, and `quicksort_random` its mean over random pivots;
+* `quicksort_cauchy` has the likelihood of choices by the heavy-tailed Cauchy sigmoid.
 
-In `full`, `quicksort_cauchy` and `neural_sort` are trained once more, for eight times as long, and
-`quicksort_cauchy` for 48 times. Both are also trained on sets of 15, as the published networks
-were, for five times as long and of recombined numbers: after the convolutions each digit, with
-its columns of features, is put into any places of any numbers, so that 200 sets come from the
-convolutions of 25 images; half of the digits are skewed and bent.
+In `full`, `quicksort_cauchy` and `neural_sort` are also trained for eight times as long, and
+`quicksort_cauchy` for 48 times. Both are trained on sets of 15 too, as the published networks were,
+for five times as long and with recombined numbers: after the convolutions each digit, with its
+columns of features, is put into any places of any numbers, so that 200 sets come from the
+convolutions of 25 images. Half of those digits are skewed and bent.
 
-Settings were chosen by single short runs on validation sets: the batch size, the learning rate,
-the steepness of the choices and their sigmoid.
+The batch size, the learning rate, and the steepness and sigmoid of the choices were chosen by
+single short runs on validation sets.
 """
 
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Time and memory of a training step, ours beside another way to the same end, in one run.
+"""Time and memory of a training step: each layer against another way to compute the same.
 
 `ratio` is the other's median time over ours. The two take turns, so that both meet the same noise.
 `mb` is what a process that does nothing else takes above what it held before the step was built.

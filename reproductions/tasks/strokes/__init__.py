@@ -1,10 +1,11 @@
-"""Handwriting and drawings: HyperLSTMs against LSTMs of as many parameters (Ha, Dai & Le 2016).
+"""Handwriting and drawings: HyperLSTMs against LSTMs of as many parameters.
 
-A recurrent layer reads a pen's offsets, and gives for the next one a mixture of 20 Gaussians and
-the probability that the pen lifts (Graves 2013). `nats` is the log-loss of a whole drawing, summed
-over its points, mean over drawings; offsets are in units of their standard deviation in training.
-Lower is better, and densities make it negative. Words of the test occur in no other split.
-Drawings have no end of their own: a network draws about as many points as a real one has.
+The experiment is that of Ha, Dai & Le (2016). A recurrent layer reads a pen's offsets, and gives
+for the next one a mixture of 20 Gaussians and the probability that the pen lifts (Graves 2013).
+`nats` is the log-loss of a whole drawing, summed over its points, mean over drawings; offsets are
+in units of their standard deviation in training. Lower is better, and densities make it negative.
+Words of the test occur in no other split. Drawings have no end of their own: a network draws about
+as many points as a real one has.
 
 Learning rates were chosen on validation data of seed 0 by short runs of `layer_norm_lstm` and
 `hyper_lstm`, and are the same for all.

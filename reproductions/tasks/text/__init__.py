@@ -1,21 +1,22 @@
-"""Texts character by character: LSTMs, and LSTMs whose weights a small network changes (Ha 2016).
+"""Predicting text character by character: HyperLSTMs against LSTMs of as many parameters.
 
-All models have the same number of parameters (nearly; those whose names end in `_1000` the
-paper's own sizes), see the same characters in the same order, and are trained by the same rule.
-`lstm` is Keras's LSTM but for recurrent dropout, which is without memory loss as in all the others;
-`hyper_rnn` has none, since it has no candidate memory to leave out.
+In a HyperLSTM (Ha, Dai & Le 2016) a small network changes the weights of a large one at each step.
+All models have nearly the same number of parameters, but those whose names end in `_1000` have the
+sizes of the paper. All see the same characters in the same order, and are trained by the same rule.
+`lstm` is the LSTM of Keras, with recurrent dropout without memory loss as in the other models.
+`hyper_rnn` has no dropout, since it has no candidate memory to leave out.
 
-Sequences are from random places of the text and start from zeros. For validation and test the whole
-text is read in 128 parts side by side, states carried on to the part's end. Each part first reads
-the 100 characters before it, and every character but the text's first is predicted once.
-`bpc` is the mean of -log2 of the probabilities.
+Training sequences are from random places of the text and start from zero states. For validation
+and test the whole text is read in 128 parts side by side, with states carried on to the end of the
+part. Each part first reads the 100 characters before it, and every character but the first of the
+text is predicted once. `bpc` is the mean of -log2 of the probabilities.
 
-Learning rates are hardly tuned. In `quick`, 0.01: after 200 steps ahead of 0.003 on validation for
-`lstm`, `layer_norm_lstm` and `layer_norm_hyper_lstm`. In `full`, on PTB, 0.01 was ahead of 0.003
-for the first and the last after 500 steps; since runs are twelve times as long, half of it is
-taken. But `hyper_rnn` hardly learns at that rate, and gets 0.001.
+Learning rates are hardly tuned. In `quick` it is 0.01, which was better on validation data than
+0.003 after 200 steps of `lstm`, `layer_norm_lstm` and `layer_norm_hyper_lstm`. In `full`, on PTB,
+0.01 was better than 0.003 for the first and the last of them after 500 steps. Runs are twelve times
+as long there, so the rate is half of it. `hyper_rnn` hardly learns at that rate and gets 0.001.
 
-In the curves, time is the processor's, of one core, evaluation and compilation included.
+In the curves, time is that of the processor, of one core, with evaluation and compilation.
 """
 
 from reproductions.engine import training
