@@ -115,6 +115,14 @@ def state_variables(layer: layers.Layer) -> list[keras.Variable]:
     return list(found.values())
 
 
+def own_losses(layer: layers.Layer) -> list[Any]:
+    """The losses that a layer itself has added since the outermost call began.
+
+    The public `losses` computes the regularizers of all weights, too.
+    """
+    return layer._get_own_losses()
+
+
 def forget_parameters(layer: layers.Layer, variables: Iterable[keras.Variable]) -> None:
     """Removes variables from `parameters()` and `state_dict()` of a PyTorch module.
 

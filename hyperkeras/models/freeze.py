@@ -53,7 +53,7 @@ def freeze(model: keras.Model, condition: Any = None) -> keras.Model:
         raise invalid_value("model", "a built Functional or Sequential model", model)
     pairs = []
 
-    def copy(layer):
+    def copy(layer: Any) -> Any:
         if isinstance(layer, GeneratedLayer):
             twin = layer.plain()
         else:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from gradients import array
 from keras import layers, ops
 
 from hyperkeras.layers import HyperDense, KernelGenerator
@@ -11,17 +12,8 @@ from hyperkeras.models import ContinualHypernetwork, Hypernetwork, freeze
 rng = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
 def normal(*shape):
     return rng.normal(size=shape).astype("float32")
-
-
-def array(x):
-    return ops.convert_to_numpy(x)
 
 
 def body():

@@ -92,7 +92,7 @@ def test_another_generator_makes_the_kernels():
         (dict(depth=12), r"`depth`, expected 6 n \+ 4.*depth=12"),
         (dict(depth=4), "`depth`, expected an integer of at least 10"),
         (dict(width=0), "`width`, expected an integer of at least 1"),
-        (dict(kernels="sparse"), "`kernels`, expected 'dense' or 'hyper'.*'sparse'"),
+        (dict(kernels="sparse"), "`kernels`, expected one of 'dense', 'hyper'.*'sparse'"),
         (dict(generator="g"), "`generator`, expected None for kernels='dense'.*'g'"),
     ],
 )

@@ -18,7 +18,9 @@ class ConditionedModel(keras.Model):
         """As `fit` of `keras.Model`, with two additions.
 
         An array of conditions may have one row (without `per_sample`). A warning is given before
-        and after training where different conditions give the same weights.
+        and after training where different conditions give the same weights: those of an array, or
+        of the first batch of a `keras.utils.PyDataset`. Other datasets and generators are not
+        checked, because reading a batch of them may change what follows.
         """
         x = self._repeated(x)
         validation_data = kwargs.get("validation_data")
@@ -38,15 +40,17 @@ class ConditionedModel(keras.Model):
         """As `predict` of `keras.Model`; an array of conditions may have one row."""
         return super().predict(self._repeated(x), *args, **kwargs)
 
-    def _repeated(self, inputs):
+    def _repeated(self, inputs: Any) -> Any:
         return inputs if self.per_sample else conditions.repeat_one_row(inputs)
 
-    def _warn_if_constant(self, inputs, trained=False):
+    def _warn_if_constant(self, inputs: Any, trained: bool = False) -> None:
+        if isinstance(inputs, keras.utils.PyDataset):
+            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs[0])
         if isinstance(inputs, list | tuple) and len(inputs) == 2:
             if all(hasattr(part, "shape") for part in keras.tree.flatten(inputs[0])):
                 conditions.warn_if_constant(self, inputs[0], trained)
 
-    def _check_inputs(self, inputs):
+    def _check_inputs(self, inputs: Any) -> tuple[Any, Any]:
         if not isinstance(inputs, list | tuple) or len(inputs) != 2:
             raise ValueError(
                 f"Expected `inputs` of '{self.name}' to be a list [condition, x]. Received: "
@@ -65,7 +69,7 @@ class ConditionedModel(keras.Model):
             )
         return condition, x
 
-    def _check_condition(self, shapes):
+    def _check_condition(self, shapes: Any) -> None:
         known = getattr(self.body, "input_shape", None) if self.body.built else None
         conditions.check_shapes(shapes, known, self.name)
 

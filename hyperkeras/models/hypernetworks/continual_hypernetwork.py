@@ -1,6 +1,7 @@
 """A hypernetwork that learns tasks one after the other without forgetting."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 from hyperkeras.annotations import Config, Seed, Shape
-from hyperkeras.keras_internals import state_variables
+from hyperkeras.keras_internals import own_losses, state_variables
 from hyperkeras.models.hypernetworks import conditions as condition_checks
 from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
 from hyperkeras.ops.argument_validation import check_int_or_none, check_number, invalid_value
@@ -24,7 +25,9 @@ class ContinualHypernetwork(Hypernetwork):
 
     f gives all weights of a task. Call `finish_task()` after each task. It stores the generated
     weights f(e_t; Θ*) of all tasks so far. From then on a loss that is added in training holds
-    them in place. None of the tasks' data is kept.
+    them in place. It is added once in a step, however often a model around this one calls it. None
+    of the tasks' data is kept. A step generates the weights of all tasks, finished or not, because
+    compiled code has fixed shapes; `num_sampled` bounds their number.
 
     **Moving statistics** of the target, as of `BatchNormalization`, are stored for each task when
     it is finished, and serve that task's evaluation. With `per_sample=True` they are not: the last
@@ -75,7 +78,7 @@ class ContinualHypernetwork(Hypernetwork):
         num_sampled: int | None = None,
         seed: Seed = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(target, body, **kwargs)
         arrays = _arrays(conditions)
         # Keras makes a dictionary that is an attribute one of its own kind, which bodies refuse.
@@ -91,6 +94,7 @@ class ContinualHypernetwork(Hypernetwork):
         self.num_sampled = check_int_or_none("num_sampled", num_sampled, 1)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self._added_change: Callable = lambda: None
         generated = {id(variable) for variable in self.generated_weights}
         self._state_variables = lambda: [
             v
@@ -111,9 +115,10 @@ class ContinualHypernetwork(Hypernetwork):
         )
         super().build(input_shape)
 
-    def _build_state(self):
+    def _build_state(self) -> None:
         """Adds what keeps the target's moving statistics of each task, after all other weights."""
-        self.statistics, self.has_statistics = [], None
+        self.statistics: list[keras.Variable] = []
+        self.has_statistics: Any = None
         if self.per_sample or not self._state_variables():
             return
         self.statistics = [
@@ -185,13 +190,20 @@ class ContinualHypernetwork(Hypernetwork):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         outputs = super().call(inputs, training=training)
-        if training and self.beta:
-            self.add_loss(self._change())
+        if training and self.beta and not self._change_is_added():
+            change = self._change()
+            self.add_loss(change)
+            self._added_change = lambda: change
         return outputs
+
+    def _change_is_added(self):
+        """Whether a call in the same step has added the loss, as in a siamese model."""
+        added = self._added_change()
+        return added is not None and any(loss is added for loss in own_losses(self))
 
     def _state(self, condition, training):
         """The statistics of the condition's task, where it is finished; else those of now."""
-        if training or not self.statistics:
+        if training or self.has_statistics is None:
             return []
         same = ops.cast(self.has_statistics.value, "bool")  # [tasks]
         pairs = zip(

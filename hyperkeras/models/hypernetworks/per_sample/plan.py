@@ -8,6 +8,8 @@ size follows the batch in both traces is the batch. See `scope` for the rule.
 import dataclasses
 import threading
 import weakref
+from collections.abc import Iterable, Sequence, Set
+from typing import Any
 
 import keras
 from keras import ops
@@ -26,8 +28,8 @@ class Mapping:
         variables: Set of the ids of the generated variables that the layer reads.
     """
 
-    batched: dict
-    variables: set
+    batched: dict[Any, bool]
+    variables: set[int]
 
 
 @dataclasses.dataclass
@@ -36,16 +38,22 @@ class _Call:
 
     layer: keras.layers.Layer
     parent: int | None
-    inputs: dict
-    outputs: list = dataclasses.field(default_factory=list)
-    read: set = dataclasses.field(default_factory=set)
+    inputs: dict[Any, tuple]
+    outputs: list[tuple] = dataclasses.field(default_factory=list)
+    read: set[int] = dataclasses.field(default_factory=set)
 
 
 _plans: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def plan_calls(target, variables: list, native: set, x, training: bool | None) -> dict:
+def plan_calls(
+    target: keras.layers.Layer,
+    variables: Sequence[keras.Variable],
+    native: Set[tuple[int, int]],
+    x: Any,
+    training: bool | None,
+) -> dict[int, Mapping]:
     """The layers to map, as a dict from their ids to a `Mapping`.
 
     Args:
@@ -89,7 +97,7 @@ def _signature(leaf):
 class _Recorder(Substitution):
     """A scope without values that knows which call reads a variable."""
 
-    def __init__(self, variables):
+    def __init__(self, variables: Iterable[keras.Variable]) -> None:
         super().__init__([])
         self.generated = set(map(id, variables))
         self.calls: list[_Call] = []
@@ -116,7 +124,7 @@ class _Recorder(Substitution):
 class _Trace(keras.Operation):
     """An operation, so that Keras can run a function on shapes alone."""
 
-    def __init__(self, function):
+    def __init__(self, function) -> None:
         super().__init__()
         self.function = function
 
@@ -129,7 +137,7 @@ def _trace(target, variables, x, training, size):
     """The calls of the target's layers for a batch of `size`."""
     intercept(target)
     kwargs = {} if training is None else {"training": training}
-    recorder = None
+    recorder = _Recorder(variables)
 
     def run(x):
         nonlocal recorder
@@ -165,7 +173,9 @@ def _shapes(structure):
             yield path, tuple(leaf.shape)
 
 
-def _plan(traces, sizes, native):
+def _plan(
+    traces: list[list[_Call]], sizes: tuple[int, int], native: Set[tuple[int, int]]
+) -> dict[int, Mapping]:
     """The smallest set of layers to map, from the calls of two traces."""
     if len(traces[0]) != len(traces[1]):  # the target's calls depend on the batch size
         traces, sizes = [traces[0]] * 2, (sizes[0], sizes[0])
@@ -178,7 +188,12 @@ def _plan(traces, sizes, native):
     return plan
 
 
-def _settle(calls, sizes, native, plan):
+def _settle(
+    calls: list[tuple[_Call, _Call]],
+    sizes: tuple[int, int],
+    native: Set[tuple[int, int]],
+    plan: dict[int, Mapping],
+) -> None:
     """Adds to the `plan` what each call needs, those inside a layer before the layer's own."""
     unsettled: dict[int, list] = {}
     for i in reversed(range(len(calls))):
