@@ -6,14 +6,16 @@ The readers give {split: text}; `Characters` is a set as the harness takes it.
 import gzip
 import re
 import zlib
+from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from reproductions.data.data_dir import DataError, find
 
 
-def penn_treebank(data_dir=None):
+def penn_treebank(data_dir: Path | None = None) -> dict[str, str]:
     """Characters of the Penn Treebank in Mikolov's files, blanks again for underscores."""
     splits = {}
     for split in ("train", "valid", "test"):
@@ -27,17 +29,17 @@ def penn_treebank(data_dir=None):
     return splits
 
 
-def text8(data_dir=None):
+def text8(data_dir: Path | None = None) -> dict[str, str]:
     """The file text8, or what there is of its beginning, in parts of 90, 5 and 5 %."""
     return _cut(_read(find("text8*", data_dir, "text", embedded="python")))
 
 
-def tinyshakespeare(data_dir=None):
+def tinyshakespeare(data_dir: Path | None = None) -> dict[str, str]:
     """A million characters of Shakespeare, in parts of 90, 5 and 5 %."""
     return _cut(_read(find("tinyshakespeare.txt", data_dir, "text", embedded="python")))
 
 
-def python_documentation():
+def python_documentation() -> dict[str, str]:
     """Chapters of Python's manual that come with it, in parts of 90, 5 and 5 %.
 
     The text differs between versions of Python (3.11.7: 373,104 characters). What chapters repeat
@@ -104,7 +106,7 @@ class Characters:
                 f"{len(self.splits['train'])}"
             )
 
-    def train(self, seed, epoch):
+    def train(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng, text = np.random.default_rng([4, seed, epoch]), self.splits["train"]
         for _ in range(self.steps):
             starts = rng.integers(0, len(text) - self.length, self.batch)
@@ -112,15 +114,15 @@ class Characters:
             yield found[:, :-1], found[:, 1:]
 
     @cached_property
-    def valid(self):
+    def valid(self) -> tuple[np.ndarray, np.ndarray]:
         return streams(self.splits["valid"], self.streams, self.warm_up)
 
     @cached_property
-    def test(self):
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
         return streams(self.splits["test"], self.streams, self.warm_up)
 
 
-def streams(text, count, warm_up):
+def streams(text: np.ndarray, count: int, warm_up: int) -> tuple[np.ndarray, np.ndarray]:
     """A text in overlapping parts: (x [count, t], y [count, t]), each character in y once.
 
     The parts but the first begin with `warm_up` characters that y leaves to the part before: there,

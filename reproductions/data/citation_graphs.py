@@ -1,5 +1,9 @@
 """Graphs whose nodes are classified: Cora and Citeseer from npz files, and a generated one."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from reproductions.data.data_dir import DataError, find
@@ -13,35 +17,35 @@ class Nodes:
         self.x, self.edges, self.labels = x.tocsr(), edges, labels.astype("int32")
         self.splits, self.config = splits, config
 
-    def train(self, seed, epoch):
+    def train(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _ in range(self.config["steps"]):
             yield self.part("train")
 
-    def part(self, split):
+    def part(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.splits[split].astype("int32")
         return chosen, self.labels[chosen]
 
     @property
-    def valid(self):
+    def valid(self) -> tuple[np.ndarray, np.ndarray]:
         return self.part("valid")
 
     @property
-    def test(self):
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
         return self.part("test")
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         return int(self.labels.max()) + 1
 
 
-def normalized(x):
+def normalized(x: Any) -> Any:
     """Sparse rows whose sum is 1; empty ones stay."""
     from sklearn.preprocessing import normalize
 
     return normalize(x, norm="l1").astype("float32")
 
 
-def planetoid(name, config, data_dir):
+def planetoid(name: str, config: dict[str, Any], data_dir: Path | None) -> Nodes:
     """Cora or Citeseer with the public split of Yang et al. (2016)."""
     from scipy import sparse
 
@@ -66,7 +70,7 @@ def planetoid(name, config, data_dir):
     return Nodes(normalized(x), both_ways(edges), labels, splits, config)
 
 
-def blocks(config, classes=4, size=150, words=100):
+def blocks(config: dict[str, Any], classes: int = 4, size: int = 150, words: int = 100) -> Nodes:
     """A stochastic block model, whose nodes hold words that their class is somewhat fond of."""
     import networkx as nx
     from scipy import sparse

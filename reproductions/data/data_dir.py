@@ -7,7 +7,7 @@ class DataError(RuntimeError):
     """Data that is missing or unreadable; the message says what to do."""
 
 
-def find(pattern, data_dir, *folders, embedded):
+def find(pattern: str, data_dir: Path | None, *folders: str, embedded: str) -> Path:
     """The first file of this name in the folder, or in one of the folders in it.
 
     `embedded` is the task's data set that needs no files.

@@ -8,6 +8,8 @@ once.
 import io
 import zipfile
 import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,14 +44,16 @@ class Graphs:
         return len(self.labels)
 
     @property
-    def features(self):
+    def features(self) -> int:
         return self.x.shape[1] + self.drawn
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         return int(self.labels.max()) + 1
 
-    def batch(self, chosen, rng):
+    def batch(
+        self, chosen: np.ndarray, rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The union of the chosen graphs, `x, edges, node_graph, counts`, and their labels."""
         counts = np.diff(self.nodes)[chosen].astype("int32")
         graph = np.repeat(np.arange(len(chosen), dtype="int32"), counts)
@@ -69,13 +73,13 @@ class Graphs:
         return dict(x=x, edges=edges, node_graph=graph, counts=counts), self.labels[chosen]
 
 
-def both_ways(edges):
+def both_ways(edges: Any) -> np.ndarray:
     """Each pair in both directions, once, sorted; edges to the node itself once."""
     edges = np.asarray(edges).reshape(-1, 2)
     return np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0).astype("int32")
 
 
-def one_hot(labels):
+def one_hot(labels: Any) -> np.ndarray:
     """Labels of any names as indicators `[n, number of names]`."""
     names, index = np.unique(labels, return_inverse=True)
     return np.eye(len(names), dtype="float32")[index]
@@ -84,7 +88,7 @@ def one_hot(labels):
 # The TU Dortmund text format
 
 
-def tu(name, data_dir):
+def tu(name: str, data_dir: Path | None) -> Graphs:
     """A set of the TU Dortmund collection from `NAME.zip`: node labels are the features."""
     path = find(f"{name}.zip", data_dir, "tu", "graphs/tu", embedded="csl")
     try:
@@ -122,7 +126,7 @@ def _check_tu(pairs, graph, labels, nodes):
 # What the Weisfeiler-Leman test cannot tell apart
 
 
-def csl(data_dir=None, identities=None):
+def csl(data_dir: Path | None = None, identities: str | None = None) -> Graphs:
     """Circular skip links (Murphy et al. 2019): 10 classes of 15 permuted copies, 4-regular.
 
     From `csl.npz` in the folder; without one, generated.
@@ -131,7 +135,7 @@ def csl(data_dir=None, identities=None):
     return _identified(graphs, labels, identities)
 
 
-def sr25(data_dir, identities=None):
+def sr25(data_dir: Path | None, identities: str | None = None) -> Graphs:
     """The 15 strongly regular graphs of 25 nodes and degree 12, a class each, from graph6.
 
     A line that is not such a graph is left out: in a copy that is about, two of them are damaged.

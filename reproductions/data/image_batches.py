@@ -4,12 +4,21 @@ A set is an object with `train(seed, epoch)`, an iterable of batches `(x, y)` th
 nothing but its two arguments, and with `valid` and `test`, fixed arrays `(x, y)`.
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 
 
-def clutter(rng, images, labels, count, canvas, distractors, crop):
+def clutter(
+    rng: np.random.Generator,
+    images: np.ndarray,
+    labels: np.ndarray,
+    count: int,
+    canvas: int,
+    distractors: int,
+    crop: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Digits among pieces of other digits, after DeepMind's generator for Mnih et al. (2014).
 
     `distractors` pieces of `crop` × `crop` pixels, each from a uniform place of a random digit, are
@@ -46,12 +55,12 @@ class Cluttered:
         self.splits, self.batch, self.steps, self.augment = splits, batch, steps, augment
         self.valid_count, self.test_count, self.generator = valid_count, test_count, generator
 
-    def train(self, seed, epoch):
+    def train(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng = np.random.default_rng([0, seed, epoch])
         for _ in range(self.steps):
             yield clutter(rng, *self.digits(rng), self.batch, **self.generator)
 
-    def digits(self, rng):
+    def digits(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """What a batch is made of: all digits, or some, of which half are changed."""
         images, labels = self.splits["train"]
         if self.augment is None:
@@ -62,21 +71,23 @@ class Cluttered:
         return digits, labels[chosen]
 
     @cached_property
-    def valid(self):
+    def valid(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(1)
         return clutter(rng, *self.splits["valid"], self.valid_count, **self.generator)
 
     @cached_property
-    def test(self):
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
         return self.other_test()
 
-    def other_test(self, **changes):
+    def other_test(self, **changes: int) -> tuple[np.ndarray, np.ndarray]:
         """A test set by another generator: as `test`, but for `changes`."""
         rng = np.random.default_rng(2)
         return clutter(rng, *self.splits["test"], self.test_count, **self.generator | changes)
 
 
-def shifted(rng, images, reach, flip=False):
+def shifted(
+    rng: np.random.Generator, images: np.ndarray, reach: int, flip: bool = False
+) -> np.ndarray:
     """Images moved by up to `reach` pixels each way, zeros coming in, and flipped half the time."""
     n, height, width, _ = images.shape
     padded = np.pad(images, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
@@ -87,7 +98,7 @@ def shifted(rng, images, reach, flip=False):
     return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def stretched(rng, images, count):
+def stretched(rng: np.random.Generator, images: np.ndarray, count: int) -> np.ndarray:
     """`count` rows and columns put in at random places, as means of their neighbors; then a crop.
 
     After Ha et al. (2016): digits grow a little, and move by up to `count` pixels.
@@ -107,7 +118,9 @@ def stretched(rng, images, count):
     return images.astype("float32")
 
 
-def skewed(rng, images, most, bend=0.0, knots=5):
+def skewed(
+    rng: np.random.Generator, images: np.ndarray, most: float, bend: float = 0.0, knots: int = 5
+) -> np.ndarray:
     """Images turned, sheared, and made larger or smaller along each axis, around their center.
 
     Each of the four numbers that an affine map has beside its shift is moved by up to `most`. Then
@@ -165,7 +178,7 @@ class Images:
     def scale(self, x):
         return (x - self.mean) / self.deviation
 
-    def train(self, seed, epoch):
+    def train(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng, (x, y) = np.random.default_rng([3, seed, epoch]), self.splits["train"]
         order = rng.permutation(len(x))
         for step in range(self.steps):
@@ -175,11 +188,11 @@ class Images:
             yield self.augment(rng, self.scale(x[chosen])), y[chosen]
 
     @cached_property
-    def valid(self):
+    def valid(self) -> tuple[np.ndarray, np.ndarray]:
         x, y = self.splits["valid"]
         return self.scale(x), y
 
     @cached_property
-    def test(self):
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
         x, y = self.splits["test"]
         return self.scale(x), y

@@ -27,7 +27,7 @@ CIFAR10_CLASSES = (
 )
 
 
-def digits(scale=2):
+def digits(scale: int = 2) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """scikit-learn's 1797 digits of 8×8, pixels repeated: {split: ([n, 8s, 8s, 1], labels [n])}."""
     try:
         from sklearn.datasets import load_digits
@@ -42,7 +42,7 @@ def digits(scale=2):
     return {split: (images[i], labels[i].astype("int32")) for split, i in parts.items()}
 
 
-def mnist(data_dir=None):
+def mnist(data_dir: Path | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """MNIST, the last 5000 training digits as validation: {split: ([n, 28, 28, 1], labels [n])}."""
     folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
     names = [name for pair in IDX_FILES.values() for name in pair]
@@ -107,7 +107,7 @@ def _read_idx(path):
         raise DataError(f"{path} is not a readable idx file: {error}") from error
 
 
-def cifar10(data_dir=None):
+def cifar10(data_dir: Path | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """CIFAR-10 from its binary files: {split: ([n, 32, 32, 3] of 0 to 255, labels [n])}."""
     folder = Path(data_dir or ".").expanduser()
     names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
@@ -135,7 +135,7 @@ def cifar10(data_dir=None):
     return _cifar_splits(whole, test)
 
 
-def cifar10_jpeg(data_dir=None):
+def cifar10_jpeg(data_dir: Path | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """CIFAR-10's images as lossy JPEGs, from a tar file: splits as of `cifar10`.
 
     Members are named `train/CLASS/NUMBER.jpg` and `test/CLASS/NUMBER.jpg`.

@@ -14,7 +14,7 @@ import re
 from collections import deque
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MIDI = "http://purl.org/midi-ld/midi#"
 NOTES = "http://purl.org/midi-ld/notes/"
@@ -45,7 +45,7 @@ class Note(NamedTuple):
     velocity: int
 
 
-def read_midi(source):
+def read_midi(source: Path | bytes) -> Any:
     """A `mido.MidiFile` from a path or from bytes."""
     import mido
 
@@ -62,14 +62,14 @@ def read_midi(source):
     return midi
 
 
-def midi_bytes(midi):
+def midi_bytes(midi: Any) -> bytes:
     """The file's content."""
     content = io.BytesIO()
     midi.save(file=content)
     return content.getvalue()
 
 
-def read_graph(source):
+def read_graph(source: Path | str) -> Any:
     """An `rdflib.Graph` from a path, or from text in Turtle."""
     import rdflib
 
@@ -82,7 +82,7 @@ def read_graph(source):
         raise MidiError(f"{name} is not readable RDF in Turtle: {error}") from error
 
 
-def notes(midi):
+def notes(midi: Any) -> list[Note]:
     """All notes of a file, sorted by onset, track and pitch.
 
     Of overlapping notes of one pitch in one channel the first that began ends first.
@@ -153,7 +153,7 @@ class Writer:
         self.graph.add((event, self.midi.note, note))
 
 
-def to_graph(midi, name="piece"):
+def to_graph(midi: Any, name: str = "piece") -> Any:
     """The graph of a `mido.MidiFile`."""
     writer = Writer(name, midi.ticks_per_beat, midi.type)
     classes = {message: (kind, names) for kind, (message, names) in META.items()}
@@ -186,7 +186,7 @@ def to_graph(midi, name="piece"):
     return writer.graph
 
 
-def from_graph(graph):
+def from_graph(graph: Any) -> Any:
     """The `mido.MidiFile` of a graph of one piece.
 
     Raises:
@@ -286,7 +286,7 @@ def _shapes():
     return read_graph(Path(__file__).with_name("midi_ld_shapes.ttl"))
 
 
-def violations(graph):
+def violations(graph: Any) -> list[str]:
     """What in a graph breaks the vocabulary's shapes, as texts; none where it conforms."""
     import rdflib
     from pyshacl import validate

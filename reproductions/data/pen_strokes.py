@@ -5,9 +5,11 @@ down, and 1 where the pen then leaves the paper, else 0. Offsets are in units of
 offsets' standard deviation, both directions together.
 """
 
+from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -42,7 +44,7 @@ UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, Un
 FILES = {"kanji": "kanji.rdp100.npz", "omniglot": "omniglot.npz"}
 
 
-def simplified(points, tolerance):
+def simplified(points: np.ndarray, tolerance: float) -> np.ndarray:
     """A line with fewer points, none of the others further from it (Ramer, Douglas & Peucker)."""
     first, last = points[0], points[-1]
     (x, y), (a, b) = (points[1:-1] - first).T, last - first
@@ -67,7 +69,7 @@ def outline(word, hand):
     return np.concatenate(lines) * (1, -1), lifts
 
 
-def jittered(rng, points):
+def jittered(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
     """A word's points as another writer would set them: slant, size, turn, and a hand's tremor."""
     width, height = np.exp(rng.normal(0, (JITTER["width"], JITTER["height"])))
     slant, turn = rng.normal(0, (JITTER["slant"], JITTER["turn"]))
@@ -76,7 +78,7 @@ def jittered(rng, points):
     return points @ shape + rng.normal(0, JITTER["noise"], points.shape)
 
 
-def offsets(points, lifts):
+def offsets(points: np.ndarray, lifts: np.ndarray) -> np.ndarray:
     return np.column_stack([np.diff(points, axis=0, prepend=[[0, 0]]), lifts])
 
 
@@ -91,7 +93,7 @@ class Drawings:
     def __init__(self, splits, scale, change, config):
         self.splits, self.scale, self.change, self.config = splits, scale, change, config
 
-    def batch(self, drawings):
+    def batch(self, drawings: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         pad = self.config["pad"]
         steps = -(-max(map(len, drawings)) // pad) * pad
         y = np.zeros((len(drawings), steps, 4), "float32")
@@ -101,7 +103,7 @@ class Drawings:
             row[: len(drawing), 3] = 1
         return np.pad(y[:, :-1, :3], [(0, 0), (1, 0), (0, 0)]), y
 
-    def train(self, seed, epoch):
+    def train(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The epoch's batches, of a length that varies, which Keras takes from `tf.data` alone."""
         import tensorflow as tf
 
@@ -128,11 +130,11 @@ class Drawings:
         return self.change(rng, drawing) * [*rng.uniform(1 - reach, 1 + reach, 2), 1]
 
     @cached_property
-    def valid(self):
+    def valid(self) -> tuple[np.ndarray, np.ndarray]:
         return self.batch(self.splits["valid"])
 
     @cached_property
-    def test(self):
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
         return self.batch(self.splits["test"])
 
 
@@ -146,7 +148,7 @@ def word_splits():
     return splits
 
 
-def words(config):
+def words(config: dict[str, Any]) -> Drawings:
     """Jittered words; those of training are set anew each time, the others once."""
     plain = {
         split: [outline(word, hand) for word in found for hand in HANDS]
@@ -166,7 +168,7 @@ def change_word(rng, drawing):
     return offsets(jittered(rng, points), lifts)
 
 
-def stored(name, config, data_dir):
+def stored(name: str, config: dict[str, Any], data_dir: Path | None) -> Drawings:
     """Kanji or omniglot by D. Ha, github.com/hardmaru/sketch-rnn-datasets, from `data_dir`."""
     folder, file = Path(data_dir or ".").expanduser(), FILES[name]
     places = (folder / place / file for place in ("", name, f"strokes/{name}"))
@@ -189,7 +191,7 @@ def stored(name, config, data_dir):
     return Drawings(splits, scale, lambda rng, drawing: drawing, config)
 
 
-def whole(drawing):
+def whole(drawing: np.ndarray) -> np.ndarray:
     """A stored drawing in float; a first offset of nothing, as omniglot's, left out."""
     drawing = np.asarray(drawing, "float64")
     if drawing.ndim != 2 or drawing.shape[1] != 3:

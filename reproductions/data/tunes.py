@@ -9,7 +9,10 @@ into phrases.
 import json
 import tarfile
 import zlib
+from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +32,7 @@ METERS = (
 DOWNBEAT, BEAT, OFF_BEAT = 96, 80, 64  # velocities
 
 
-def tune(rng):
+def tune(rng: np.random.Generator) -> np.ndarray:
     """Four bars: a motif, an answer, the motif again, maybe on another degree, and a cadence."""
     tonic, mode = 55 + rng.integers(12), MODES[("major", "dorian")[rng.integers(2)]]
     length, beats, bars, ends = METERS[rng.integers(len(METERS))]
@@ -65,7 +68,7 @@ def _line(rng, count, start, near):
     return line
 
 
-def broken_rules(notes):
+def broken_rules(notes: np.ndarray) -> set[str]:
     """Which of `tune`'s rules a piece breaks, told from its notes alone."""
     if len(notes) < 2:
         return {"length"}
@@ -97,7 +100,7 @@ def broken_rules(notes):
     return broken
 
 
-def generated(config):
+def generated(config: dict[str, Any]) -> dict[str, list[np.ndarray]]:
     """{split: tunes}, all different."""
     rng, found = np.random.default_rng(0), {}
     counts = {split: config[split] for split in ("train", "valid", "test")}
@@ -110,7 +113,7 @@ def generated(config):
     return {split: [tunes[i] for i in part] for split, part in zip(counts, parts, strict=True)}
 
 
-def nottingham(data_dir=None):
+def nottingham(data_dir: Path | None = None) -> dict[str, list[np.ndarray]]:
     """Phrases of four bars of the melodies, split by tune in parts of 80, 10 and 10 %."""
     path = find("nottingham*.tar.gz", data_dir, "music", embedded="generated")
     tunes = []
@@ -150,7 +153,7 @@ def _phrases(midi):
     return _cut(grid, on_grid, 4 * bar)
 
 
-def chorales(data_dir=None):
+def chorales(data_dir: Path | None = None) -> dict[str, list[np.ndarray]]:
     """Phrases of two bars of Bach's chorales, four voices; their own splits.
 
     The data hold a pitch for each sixteenth, so that a repeated note is one long note.
@@ -199,14 +202,14 @@ def _cut(notes, whole, length):
     return found
 
 
-def triples(notes):
+def triples(notes: np.ndarray) -> np.ndarray:
     """The graph of a piece: its index tuples (note, predicate, object), `[4 n, 3]`."""
     n = len(notes)
     subject, predicate = np.divmod(np.arange(4 * n), 4)
     return np.stack([subject, predicate, np.reshape(notes, -1)], axis=1).astype("int32")
 
 
-def repaired(triples):
+def repaired(triples: np.ndarray) -> tuple[np.ndarray, bool]:
     """The notes `[n, 4]` of any index tuples, what is no note left out; and whether all was well.
 
     A note has one object for each predicate, a duration and a velocity above 0.
@@ -226,7 +229,7 @@ def repaired(triples):
     return notes[np.lexsort((notes[:, 1], notes[:, 0]))], bool(whole)
 
 
-def to_graph(triples, resolution=480):
+def to_graph(triples: np.ndarray, resolution: int = 480) -> Any:
     """The midi-ld graph of index tuples, be they music or not: each as what it says, no more.
 
     A note is two events. What its tuples leave out is missing there, and what they say twice is
@@ -257,7 +260,7 @@ def _say(writer, event, **numbers):
         writer.graph.add((event, writer.midi[key], writer.literal(int(value))))
 
 
-def playable(triples):
+def playable(triples: np.ndarray) -> bool:
     """Whether index tuples are, without any repair, RDF of the vocabulary, and MIDI that plays."""
     text = to_graph(triples).serialize(format="turtle")
     graph = midi_ld.read_graph(text)
@@ -270,12 +273,12 @@ def playable(triples):
         return False
 
 
-def midi_of(notes, resolution=480):
+def midi_of(notes: np.ndarray, resolution: int = 480) -> Any:
     """The MIDI file of notes on the grid."""
     return midi_ld.from_graph(to_graph(triples(notes), resolution))
 
 
-def moved(x, semitones):
+def moved(x: np.ndarray, semitones: np.ndarray | int) -> np.ndarray:
     """Index tuples `[b, m, 3]` of pieces, transposed."""
     x, pitches = x.copy(), x[..., 1] == PREDICATES.index("note")
     x[..., 2] += np.where(pitches, np.reshape(semitones, (-1, 1)), 0).astype("int32")
@@ -304,17 +307,17 @@ class Phrases:
                 raise DataError(f"Expected pieces of at most {self.most} notes in {split}, got 0")
             self.splits[split] = kept
 
-    def batch_of(self, pieces):
+    def batch_of(self, pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         x = np.full((len(pieces), 4 * self.most, 3), -1, "int32")
         for row, notes in zip(x, pieces, strict=True):
             row[: 4 * len(notes)] = triples(notes)
         return x, np.array([len(notes) for notes in pieces], "float32")
 
     @cached_property
-    def whole_train(self):
+    def whole_train(self) -> tuple[np.ndarray, np.ndarray]:
         return self.batch_of(self.splits["train"])
 
-    def train(self, seed, epoch):
+    def train(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng, (x, y) = np.random.default_rng([7, seed, epoch]), self.whole_train
         for _ in range(self.steps):
             chosen = rng.integers(len(x), size=self.batch)
@@ -322,7 +325,7 @@ class Phrases:
             yield moved(x[chosen], rng.integers(low, high + 1)), y[chosen]
 
     @cached_property
-    def room(self):
+    def room(self) -> np.ndarray:
         """How far each training piece may be moved down and up, `[2, b]`: to no pitch unheard."""
         pitches = [notes[:, 1] for notes in self.splits["train"]]
         lowest, highest = (np.array([f(p) for p in pitches]) for f in (np.min, np.max))
@@ -330,7 +333,7 @@ class Phrases:
         return np.stack([low, np.minimum(self.transpose, highest.max() - highest)])
 
     @cached_property
-    def moved_train(self):
+    def moved_train(self) -> np.ndarray:
         """The training pieces in all places that `train` may move them to."""
         (x, _), (low, high) = self.whole_train, self.room
         steps = range(-self.transpose, self.transpose + 1)
@@ -338,9 +341,9 @@ class Phrases:
         return np.concatenate([moved(x[i], step) for i, step in zip(inside, steps, strict=True)])
 
     @cached_property
-    def valid(self):
+    def valid(self) -> tuple[np.ndarray, np.ndarray]:
         return self.batch_of(self.splits["valid"])
 
     @cached_property
-    def test(self):
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
         return self.batch_of(self.splits["test"])

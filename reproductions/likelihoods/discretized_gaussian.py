@@ -7,6 +7,7 @@ be far below the smallest float, and its gradient is then the one that moves μ.
 """
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -20,7 +21,7 @@ FIT = (
 )
 
 
-def log_cdf(z):
+def log_cdf(z: Any) -> Any:
     r"""log Φ(z), finite for \|z\| up to 10¹⁸."""
     x = -z / math.sqrt(2)
     t = 1 / (1 + ops.abs(x) / 2)
@@ -32,7 +33,7 @@ def log_cdf(z):
     return ops.where(x < 0, ops.log1p(-ops.exp(small) / 2), tail - math.log(2))
 
 
-def log_mass(t, mean, deviation, size):
+def log_mass(t: Any, mean: Any, deviation: Any, size: int) -> Any:
     r"""log of an integer's mass under a Gaussian that is cut into integers.
 
     .. math::
@@ -57,7 +58,7 @@ def log_mass(t, mean, deviation, size):
     return upper + ops.log(-ops.expm1(ops.maximum(ratio, -60.0)))
 
 
-def sample(mean, deviation, size, seed=None):
+def sample(mean: Any, deviation: Any, size: int, seed: Any = None) -> Any:
     """Integers drawn from the distribution of `log_mass`."""
     drawn = mean + deviation * keras.random.normal(ops.shape(mean), seed=seed)
     return ops.cast(ops.clip(ops.round(drawn), 0, size - 1), "int32")

@@ -11,6 +11,7 @@ the usual sign, e = 1 / (1 + exp(−ê)).
 """
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -19,12 +20,12 @@ MIN_DEVIATION = 0.01
 MAX_CORRELATION = 0.999
 
 
-def above(x, floor):
+def above(x: Any, floor: float) -> Any:
     """x where it is well above `floor`, smoothly held above it."""
     return floor + ops.softplus(x - floor)
 
 
-def parameters(raw):
+def parameters(raw: Any) -> tuple[Any, Any, Any, Any, Any]:
     r"""Equations 17 to 22.
 
     .. math::
@@ -53,7 +54,7 @@ def parameters(raw):
     )
 
 
-def log_density(raw, offsets):
+def log_density(raw: Any, offsets: Any) -> Any:
     r"""log of equation 23's sum of bivariate Gaussians, equations 24 and 25.
 
     .. math::
@@ -81,7 +82,7 @@ def log_density(raw, offsets):
     return ops.logsumexp(log_weight - scale - exponent, axis=-1)
 
 
-def step_nats(raw, offsets, pen):
+def step_nats(raw: Any, offsets: Any, pen: Any) -> Any:
     r"""Equation 26's log-loss of each step: −log density − log of the pen's probability.
 
     Args:
@@ -96,7 +97,7 @@ def step_nats(raw, offsets, pen):
     return ops.softplus(logit) - pen * logit - log_density(raw, offsets)
 
 
-def nats(y_true, y_pred):
+def nats(y_true: Any, y_pred: Any) -> Any:
     """Log-loss of whole sequences: the sum over steps; padding, of weight 0, doesn't count.
 
     Args:
@@ -110,7 +111,7 @@ def nats(y_true, y_pred):
     return ops.sum(y_true[..., 3] * steps, axis=-1)
 
 
-def sample(raw, temperature=1.0, seed=None):
+def sample(raw: Any, temperature: float = 1.0, seed: Any = None) -> Any:
     """A point drawn from each density.
 
     Args:

@@ -35,7 +35,7 @@ TWICE = """
 import sys
 from reproductions.__main__ import main
 for folder in sys.argv[1:]:
-    words = ["run", "attention", "--models", "glimpse_1x16", "--preset", "smoke"]
+    words = ["run", "attention", "--models", "glimpse_1x16", "--preset", "smoke", "--epochs", "1"]
     assert main([*words, "--deterministic", "--out", folder]) == 0
 """
 

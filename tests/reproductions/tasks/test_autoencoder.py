@@ -144,7 +144,7 @@ def test_enlarged_images_keep_their_mean():
 
 def test_gradient_reaches_the_wiring():
     network = tiny("sparse", variational=True)
-    network.compile(keras.optimizers.Adam(0.01), networks.cross_entropy)
+    network.compile(keras.optimizers.Adam(0.01), networks.cross_entropy, run_eagerly=True)
     watched = [layer.source.head.kernel for layer in networks.sparse_layers(network)]
     before = [np.array(kernel) for kernel in watched]
     network.fit(IMAGES, IMAGES, epochs=2, verbose=0)
@@ -153,11 +153,11 @@ def test_gradient_reaches_the_wiring():
 
 
 def test_a_run_leaves_records_and_pictures(tmp_path):
-    words = ["run", "autoencoder", "--preset", "smoke", "--models", "sparse_vae,sparse_free"]
+    words = ["run", "autoencoder", "--preset", "smoke", "--models", "sparse_vae"]
     assert main([*words, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "autoencoder" / "smoke"
     for path in folder.glob("*.json"):
         record = json.loads(path.read_text())
         assert record["status"] == "finished", record["error"]
         assert set(record["metrics"]["test"]) == set(autoencoder.METRICS)
-    assert len(list(folder.glob("*.json"))) == 2 and len(list(folder.glob("*.png"))) == 3
+    assert len(list(folder.glob("*.json"))) == 1 and len(list(folder.glob("*.png"))) == 2

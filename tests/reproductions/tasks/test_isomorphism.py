@@ -102,7 +102,7 @@ def test_clustering_of_right_and_of_equal_embeddings():
 
 
 def test_a_run_leaves_records_and_pictures(tmp_path):
-    words = ["run", "isomorphism", "--preset", "smoke", "--models", "wl,sparse_adaptive"]
+    words = ["run", "isomorphism", "--preset", "smoke", "--models", "wl,gin"]
     assert main([*words, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "isomorphism" / "smoke"
     for path in folder.glob("*.json"):
