@@ -439,6 +439,41 @@ def hypernetwork(kind, same, head=None, **arguments):
     return make
 
 
+def adapted():
+    """An adapter of two dense layers for each row."""
+    rng = np.random.default_rng(0)
+    network = keras.Sequential(
+        [keras.Input((4, 3)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(2)]
+    )
+    names = [layer.name for layer in network.layers]
+    body = keras.Sequential([keras.Input((5,)), keras.layers.Dense(6, "tanh")])
+    head = layers.DenseHead("hyperfan_in")
+    model = models.LoRAHypernetwork(network, body, 2, 3, names, head)
+    inputs = [rng.normal(size=(3, *shape)).astype("float32") for shape in ((5,), (4, 3))]
+    model(inputs)
+
+    def merged(model, inputs):
+        condition, x = inputs
+        outputs = []
+        for i in range(len(x)):
+            y = x[i].astype("float64")
+            for layer, pair in zip(
+                model.adapted_layers, model.adapter(condition[i : i + 1]).values(), strict=True
+            ):
+                a, b = (keras.ops.convert_to_numpy(factor) for factor in pair)
+                kernel, bias = (
+                    keras.ops.convert_to_numpy(weight)
+                    for weight in layer.weights
+                    if "lora" not in weight.name
+                )
+                y = y @ (kernel + 3 / 2 * a @ b) + bias
+                y = np.tanh(y) if layer.activation is not None and layer.units == 5 else y
+            outputs.append(y)
+        return np.stack(outputs)
+
+    return model, inputs, merged
+
+
 def residual_network():
     model = models.wide_resnet(10, 1, "hyper", (8, 8, 3), 2, embedding_dim=4)
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
@@ -473,6 +508,7 @@ MODEL_CASES = [
             ("layerwise", "LayerwiseHead", lambda: layers.LayerwiseHead()),
         )
     ),
+    ModelCase("lora_hypernetwork", ("LoRAHypernetwork",), adapted),
     ModelCase(
         "continual_hypernetwork",
         ("ContinualHypernetwork",),

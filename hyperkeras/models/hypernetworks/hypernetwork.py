@@ -68,7 +68,9 @@ class Hypernetwork(ConditionedModel):
     not weights of the hypernetwork. A target serves one hypernetwork and no other model.
 
     **LoRA** may be enabled in any layer of the target before the hypernetwork is made, and later
-    in layers without generated weights. Files and clones keep it.
+    in layers without generated weights. Files and clones keep it. Where LoRA factors are all that
+    is generated, heads without an `initializer` start at the target's own, an adapter of no
+    effect. `LoRAHypernetwork` sets this up.
 
     Args:
         target: Built Keras model, Sequential, Functional or subclassed.
@@ -143,7 +145,9 @@ class Hypernetwork(ConditionedModel):
         self._own = np.concatenate([generated.start() for generated in pieces])
         # Beside base weights, which start as the target's own, the head starts around 0.
         start = None if self.residual else self._own
-        self.head.bind([generated.piece for generated in pieces], start, still=self.residual)
+        # An adapter has no effect at first: it is added to a network that works.
+        still = self.residual or lora.only_factors(target, self.selection.variables)
+        self.head.bind([generated.piece for generated in pieces], start, still=still)
         self._penalties = Penalties(target, self.selection.variables, self)
         lora.clear(target, self.selection.variables)
         forget_parameters(target, self.selection.variables)
@@ -343,7 +347,8 @@ class Hypernetwork(ConditionedModel):
         config["head"] = older_files.deserialize_head(config["head"])
         for name, entries in config.pop("lora", {}).items():
             lora.restore(config[name], entries)
-        config["select"] = weight_selection.restore(config["target"], config["select"])
+        if "select" in config:
+            config["select"] = weight_selection.restore(config["target"], config["select"])
         return cls(**config)
 
 

@@ -35,6 +35,7 @@ def entries(network: layers.Layer | None) -> list[dict]:
             "position": position,
             "rank": layer.lora_rank,
             "alpha": layer.lora_alpha,
+            "quantization": layer.quantization_mode,
         }
         for position, layer in enumerate(sublayers(network))
         if factors(layer)
@@ -48,7 +49,11 @@ def restore(network: layers.Layer | None, configuration: Sequence[dict]) -> None
         same = [layer for layer in made if layer.path == entry["path"]]
         layer = same[0] if len(same) == 1 else made[entry["position"]]
         if not factors(layer):
+            mode = entry.get("quantization")
+            if mode and layer.quantization_mode is None:  # lost with the configuration, as LoRA is
+                layer.quantize(mode)
             layer.enable_lora(entry["rank"], lora_alpha=entry["alpha"])
+        layer.lora_alpha = entry["alpha"]  # Dense and Embedding forget it when they are made anew
 
 
 def check_whole_pairs(target: layers.Layer, variables: Sequence[keras.Variable]) -> None:
@@ -61,6 +66,13 @@ def check_whole_pairs(target: layers.Layer, variables: Sequence[keras.Variable])
                 "Expected `select` to choose both LoRA factors of a layer, or neither. "
                 f"Received: one of {[factor.path for factor in pair]}"
             )
+
+
+def only_factors(target: layers.Layer, variables: Sequence[keras.Variable]) -> bool:
+    """Whether LoRA factors, and nothing else, are chosen."""
+    pairs = [factors(layer) for layer in sublayers(target)]
+    known = {id(factor) for pair in pairs if pair for factor in pair}
+    return all(id(variable) in known for variable in variables)
 
 
 def clear(target: layers.Layer, variables: Sequence[keras.Variable]) -> None:

@@ -22,9 +22,10 @@ _redirection: contextvars.ContextVar[Callable | None] = contextvars.ContextVar(
 def intercept(target: layers.Layer) -> None:
     """Makes the calls of `target` and of all its sublayers redirectable, which is done once."""
     for layer in sublayers(target):
-        # In `__dict__`, since Keras and PyTorch track what is assigned.
-        if not hasattr(layer.__dict__.get("call"), "intercepts"):
-            layer.__dict__["call"] = _intercepted(layer, layer.call)
+        for name in ("call", "quantized_call"):
+            # In `__dict__`, since Keras and PyTorch track what is assigned.
+            if not hasattr(layer.__dict__.get(name), "intercepts"):
+                layer.__dict__[name] = _intercepted(layer, getattr(layer, name))
         if hasattr(layer, "use_cudnn") and "inner_loop" not in layer.__dict__:
             layer.__dict__["inner_loop"] = _without_cudnn(layer, layer.inner_loop)
 

@@ -12,6 +12,12 @@ import keras
 from keras import layers, ops
 
 from hyperkeras.models.hypernetworks.lora import factors as lora_pair
+from hyperkeras.models.hypernetworks.per_sample.adapted_layers import (
+    generated_pair,
+    keeps_kernel,
+    own_product,
+    with_change,
+)
 from hyperkeras.models.hypernetworks.variable_substitution import Substitution, run
 from hyperkeras.ops.generated.per_sample import (
     per_sample_conv,
@@ -55,27 +61,56 @@ def batched_call(layer: layers.Layer) -> Callable | None:
 
 @per_sample(layers.Dense)
 def _dense(layer, call, inputs, training=None):
+    if keeps_kernel(layer):
+        y, pair = own_product(layer, inputs), generated_pair(layer)
+        if pair is not None:
+            a, b = (ops.cast(factor, inputs.dtype) for factor in pair)
+            y = with_change(layer, y, per_sample_dense(per_sample_dense(inputs, a), b))
+        return _finished(layer, y, layer.bias)
     y = per_sample_dense(inputs, generated_kernel(layer))
     return _finished(layer, y, layer.bias)
 
 
 @per_sample(layers.EinsumDense)
 def _einsum_dense(layer, call, inputs, training=None):
-    kernel = generated_kernel(layer)
     x, letters, y = layer.equation.replace("->", ",").split(",")
     if "..." in x:  # as many letters of their own as the input has axes there
         free = [a for a in string.ascii_letters if a not in layer.equation]
         carried = "".join(free[: len(inputs.shape) - len(x) + 3])
         x, y = x.replace("...", carried), y.replace("...", carried)
+    if keeps_kernel(layer):
+        product, pair = own_product(layer, inputs), generated_pair(layer)
+        if pair is not None:
+            change = _einsum_change(x, letters, y, inputs, *pair)
+            product = with_change(layer, product, change)
+        return _finished(layer, product, layer.bias)
+    kernel = generated_kernel(layer)
     if len(kernel.shape) > len(letters):
         letters = x[0] + letters
     return _finished(layer, ops.einsum(f"{x},{letters}->{y}", inputs, kernel), layer.bias)
 
 
+def _einsum_change(x, letters, y, inputs, a, b):
+    """(x A_b) B_b, where A has the kernel's axes but the last."""
+    batch, last = x[0], letters[-1]
+    a, b = ops.cast(a, inputs.dtype), ops.cast(b, inputs.dtype)
+    if y[-1] == last:  # the rank in place of the last axis, then B
+        return per_sample_dense(ops.einsum(f"{x},{batch}{letters}->{y}", inputs, a), b)
+    rank = next(letter for letter in string.ascii_letters if letter not in x + letters + y)
+    factors = f"{batch}{letters[:-1]}{rank},{batch}{rank}{last}"
+    return ops.einsum(f"{x},{factors}->{y}", inputs, a, b)
+
+
 @per_sample(layers.Embedding)
 def _embedding(layer, call, inputs):
-    if inputs.dtype not in ("int32", "int64"):
+    if keras.backend.standardize_dtype(inputs.dtype) not in ("int32", "int64"):
         inputs = ops.cast(inputs, "int32")
+    if keeps_kernel(layer):
+        y, pair = own_product(layer, inputs), generated_pair(layer)
+        if pair is not None:
+            rows = per_sample_embedding(inputs, pair[0])
+            y = with_change(layer, y, per_sample_dense(rows, pair[1]))
+        return ops.cast(y, layer.compute_dtype)
     y = per_sample_embedding(inputs, generated_kernel(layer, "embeddings"))
     return ops.cast(y, layer.compute_dtype)
 

@@ -1,0 +1,1 @@
+"""Hypernetworks that write adapters."""
