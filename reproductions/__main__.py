@@ -91,6 +91,7 @@ def show_list():
             print(f"  {preset:<6} {models}; data {settings['data']}, seeds {settings['seeds']}")
         for data, about in task.data_sets.items():
             print(f"  --data {data}: {about}")
+    return 0
 
 
 def make_deterministic():
@@ -209,6 +210,7 @@ def show_report(options):
     print(report.write_index(found, options.out))
     if options.out == RESULTS:
         report.write_readme(found, RESULTS, README)
+    return 0
 
 
 def make_pages(options):
@@ -217,6 +219,7 @@ def make_pages(options):
         path for preset in task.presets for path in task.pages(options.out / task.name / preset)
     ]
     print(*written or [f"{task.name} has no pages"], sep="\n")
+    return 0
 
 
 def main(arguments=None):
