@@ -36,7 +36,7 @@ class EmbeddingHead(Head):
         network: keras.layers.Layer | None = None,
         embedding_initializer: Any = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.embedding_dim = check_int_or_none("embedding_dim", embedding_dim, 1)
         self.network = None if network is None else check_layer("network", network)

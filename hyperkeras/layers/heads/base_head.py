@@ -48,7 +48,7 @@ class Head(keras.layers.Layer):
         normalize: bool = False,
         zero: str | Sequence[str] = (),
         **kwargs: Any,
-    ):
+    ) -> None:
         # Half precision is too coarse for sums of small changes.
         policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
         super().__init__(dtype=policy.variable_dtype, **kwargs)

@@ -73,7 +73,7 @@ class ChunkedHead(EmbeddingHead):
         initializer: Any = None,
         order: str = "units",
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(
             embedding_dim, network, embedding_initializer, initializer=initializer, **kwargs
         )

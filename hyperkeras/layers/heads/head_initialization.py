@@ -1,6 +1,7 @@
 """Starts of heads: which variance each generated weight should have, and who gives it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,14 +19,14 @@ NAMED = {
 GAIN_DEVIATION = 0.1  # of generated scales around their start, in heads that can't leave them still
 
 
-def head_initializer(value) -> keras.initializers.Initializer:
+def head_initializer(value: Any) -> keras.initializers.Initializer:
     """One of ours by its name, or what Keras knows."""
     if isinstance(value, str) and value in NAMED:
         return NAMED[value]()
     return keras.initializers.get(value)
 
 
-def check_variance_initializer(initializer) -> None:
+def check_variance_initializer(initializer: Any) -> None:
     """The initializer has to say which variance each weight should have; None is the default."""
     kinds = initializers.HyperfanIn, initializers.HyperfanOut, initializers.BiasHyperInit
     if initializer is not None and not isinstance(initializer, kinds):
@@ -34,12 +35,12 @@ def check_variance_initializer(initializer) -> None:
         )
 
 
-def values(array) -> Callable:
+def values(array: Any) -> Callable:
     """An initializer that gives the numbers of `array`."""
     return lambda shape, dtype=None: ops.convert_to_tensor(array, dtype)
 
 
-def by_pieces(initializer, pieces: Sequence[Piece]) -> Callable:
+def by_pieces(initializer: Any, pieces: Sequence[Piece]) -> Callable:
     """An initializer of the kernel `[F, N]` of a head over all pieces.
 
     Gains start alike for all conditions.
@@ -61,7 +62,7 @@ def by_pieces(initializer, pieces: Sequence[Piece]) -> Callable:
     return start
 
 
-def weight_deviation(initializer, piece: Piece) -> float:
+def weight_deviation(initializer: Any, piece: Piece) -> float:
     """The standard deviation that a generated weight should have over conditions.
 
     0 for `BiasHyperInit`: every condition starts with the target's own weights.
@@ -77,7 +78,7 @@ def weight_deviation(initializer, piece: Piece) -> float:
     )
 
 
-def weight_deviations(initializer, pieces: Sequence[Piece]) -> np.ndarray:
+def weight_deviations(initializer: Any, pieces: Sequence[Piece]) -> np.ndarray:
     """`weight_deviation` of each of the N generated numbers."""
     return np.concatenate(
         [np.full(piece.size, weight_deviation(initializer, piece)) for piece in pieces]

@@ -69,7 +69,7 @@ class LayerwiseHead(EmbeddingHead):
         initializer: Any = None,
         normalize: bool = True,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(
             embedding_dim,
             network,

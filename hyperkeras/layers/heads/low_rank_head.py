@@ -59,7 +59,7 @@ class LowRankHead(Head):
         initializer: Any = None,
         normalize: bool = True,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(initializer, normalize, **kwargs)
         self.rank = check_int("rank", rank, 1)
         check_variance_initializer(self.initializer)

@@ -55,7 +55,7 @@ class RandomHead(Head):
         - [Li et al., 2018](https://arxiv.org/abs/1804.08838)
     """
 
-    def __init__(self, seed: int, initializer: Any = None, **kwargs: Any):
+    def __init__(self, seed: int, initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(initializer, **kwargs)
         if self.zero:
             raise ValueError(

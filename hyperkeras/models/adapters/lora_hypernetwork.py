@@ -89,7 +89,7 @@ class LoRAHypernetwork(Hypernetwork):
         head: Head | None = None,
         per_sample: bool = True,
         **kwargs: Any,
-    ):
+    ) -> None:
         rank = check_int("rank", rank, 1)
         scaled = rank if alpha is None else check_positive("alpha", alpha)
         names = adaptation.check_names(target_layer_names)

@@ -50,15 +50,15 @@ class Table(keras.Model):
             self.compiled, self.optimizer = True, model.optimizer
 
     @property
-    def layers(self):
+    def layers(self) -> Any:
         return self.rows
 
     @property
-    def trainable_weights(self):
+    def trainable_weights(self) -> Any:
         return self.shown().trainable_weights
 
     @property
-    def non_trainable_weights(self):
+    def non_trainable_weights(self) -> Any:
         return self.shown().non_trainable_weights
 
 

@@ -22,13 +22,13 @@ class Substitution(keras.StatelessScope):
         self.state_mapping = {id(variable): value for variable, value in pairs}
         self.updated: dict[int, tuple[keras.Variable, Tensor]] = {}
 
-    def get_current_value(self, variable):
+    def get_current_value(self, variable: Any) -> Any:
         value = super().get_current_value(variable)
         if value is None and self.original_scope is not None:
             return self.original_scope.get_current_value(variable)
         return value
 
-    def add_update(self, update):
+    def add_update(self, update: Any) -> None:
         super().add_update(update)
         self.updated[id(update[0])] = update
 

@@ -8,6 +8,7 @@ generated comes after it, so that no kernel is made for a sample:
 
 import inspect
 import types
+from typing import Any
 
 from keras import ops
 
@@ -15,7 +16,7 @@ from hyperkeras.models.hypernetworks.lora import KERNELS
 from hyperkeras.models.hypernetworks.lora import factors as lora_pair
 
 
-def keeps_kernel(layer):
+def keeps_kernel(layer: Any) -> bool:
     """Whether all samples share the layer's kernel, and its own call is the way to use it.
 
     That is so for generated LoRA factors and for quantized kernels.
@@ -25,12 +26,12 @@ def keeps_kernel(layer):
     return generated_pair(layer) is not None or layer.quantization_mode is not None
 
 
-def is_generated(variable):
+def is_generated(variable: Any) -> bool:
     """Whether the variable has a value of its own for each sample here."""
     return len(variable.value.shape) > len(variable.shape)
 
 
-def generated_pair(layer):
+def generated_pair(layer: Any) -> Any:
     """The LoRA factors of each sample, `[b, ..., r]` and `[b, r, o]`, or None."""
     pair = lora_pair(layer)
     if pair is None or not is_generated(pair[0]):
@@ -38,13 +39,13 @@ def generated_pair(layer):
     return pair[0].value, pair[1].value
 
 
-def own_product(layer, x):
+def own_product(layer: Any, x: Any) -> Any:
     """The layer's output without bias, activation and generated LoRA."""
     name = "call" if layer.quantization_mode is None else "quantized_call"
     return getattr(_Bare(layer), name)(x)
 
 
-def with_change(layer, y, change):
+def with_change(layer: Any, y: Any, change: Any) -> Any:
     """`y` and the scaled change of the adapter."""
     return y + ops.cast(layer.lora_alpha / layer.lora_rank * change, y.dtype)
 
@@ -59,13 +60,13 @@ class _Bare:
     bias = None
     activation = None
 
-    def __init__(self, layer):
+    def __init__(self, layer) -> None:
         self._layer = layer
         self.lora_enabled = layer.lora_enabled and generated_pair(layer) is None
 
     def __getattr__(self, name):
         static = inspect.getattr_static(type(self._layer), name, None)
-        if isinstance(static, property):
+        if isinstance(static, property) and static.fget is not None:
             return static.fget(self)
         if isinstance(static, types.FunctionType):
             return types.MethodType(static, self)

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from keras import layers
 
@@ -43,7 +44,7 @@ def redirected(redirection: Callable) -> Iterator[None]:
         _redirection.reset(token)
 
 
-def plainly(layer, call, args, kwargs):
+def plainly(layer: layers.Layer, call: Any, args: Any, kwargs: Any) -> Any:
     """The redirection that runs each layer as ever, but for cuDNN."""
     return call(*args, **kwargs)
 

@@ -180,12 +180,12 @@ def _along(value, variable, axes, inputs):
     return ops.reshape(value, shape)
 
 
-def tensor(value):
+def tensor(value: Any) -> Any:
     """A variable's value here: on TensorFlow, `convert_to_tensor` leaves a variable one."""
     return value.value if isinstance(value, keras.Variable) else value
 
 
-def generated_kernel(layer, name="kernel"):
+def generated_kernel(layer: layers.Layer, name: Any = "kernel") -> Any:
     """The layer's kernel, with its LoRA factors' product where they are generated."""
     pair = lora_pair(layer)
     if pair is None:

@@ -1,6 +1,7 @@
 """A layer run sample by sample, each with weights of its own."""
 
 import weakref
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -16,7 +17,9 @@ SEED_STRIDE = 1_000_003
 _looped: weakref.WeakSet = weakref.WeakSet()
 
 
-def map_over_samples(layer: layers.Layer, call, variables: list, batched: dict, args, kwargs):
+def map_over_samples(
+    layer: layers.Layer, call: Any, variables: list, batched: dict, args: Any, kwargs: Any
+) -> Any:
     """`call(*args, **kwargs)` for each sample by itself, in a batch of one.
 
     Args:

@@ -23,6 +23,7 @@ samples. It may not update other states, such as moving statistics.
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import layers
@@ -35,7 +36,9 @@ from hyperkeras.models.hypernetworks.per_sample.plan import plan_calls
 
 
 @contextlib.contextmanager
-def per_sample_scope(target: layers.Layer, pieces: list, x, training=None) -> Iterator[None]:
+def per_sample_scope(
+    target: layers.Layer, pieces: list, x: Any, training: Any = None
+) -> Iterator[None]:
     """A scope where the layers of `target` run with weights of each sample's own.
 
     Args:
