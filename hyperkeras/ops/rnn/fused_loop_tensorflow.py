@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import forwardprop_util
-from tensorflow.python.framework import op_callbacks
 
 from hyperkeras.annotations import Tensor
+from hyperkeras.ops.rnn.internals_tensorflow import in_forward_mode, operations_are_watched
 
 EPSILON = 1e-3
 
@@ -43,8 +42,7 @@ class CompiledRecurrence:
                 that inference keeps none.
         """
         values = [tf.convert_to_tensor(a) for a in tf.nest.flatten(inputs)]
-        if forwardprop_util.pack_tangents(values).tangents:
-            # `tf.autodiff.ForwardAccumulator` is at work, for which custom gradients give zeros.
+        if in_forward_mode(values):  # to which custom gradients give zeros
             return self.forward(tf.nest.pack_sequence_as(inputs, values), options, False)[0]
 
         @tf.custom_gradient
@@ -99,11 +97,8 @@ class CompiledRecurrence:
 
 
 def can_compile() -> bool:
-    """Whether TensorFlow leaves operations as they are.
-
-    `tf.debugging.enable_check_numerics()` and its like add some to each that XLA can't compile.
-    """
-    return not op_callbacks.should_invoke_op_callbacks()
+    """Whether XLA can compile, as it can't under `tf.debugging.enable_check_numerics()`."""
+    return not operations_are_watched()
 
 
 def scan(

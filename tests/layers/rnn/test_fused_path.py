@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from hyperkeras import layers
 
-B, T, X, N = 2, 3, 3, 3
+B, T, X, N = 2, 2, 3, 3
 LAYERS = {
     "layer_norm_lstm": lambda **arguments: layers.LayerNormLSTM(N, **arguments),
     "hyper_lstm": lambda **arguments: layers.HyperLSTM(N, 2, 2, **arguments),
@@ -58,9 +58,9 @@ def forward_mode(layer, x, compiled):
 @pytest.mark.parametrize(
     "name, derive, compiled",
     [
-        ("layer_norm_lstm", of_gradient, False),
-        ("hyper_lstm", of_gradient, True),
-        ("hyper_lstm", forward_mode, False),
+        ("layer_norm_lstm", of_gradient, True),
+        ("hyper_lstm", of_gradient, False),
+        ("layer_norm_lstm", forward_mode, False),
     ],
 )
 def test_further_derivatives_equal_those_of_the_cell(name, derive, compiled):
