@@ -104,12 +104,12 @@ def wl_colors(edges, colors, rounds=3):
     n = ops.shape(colors)[0]
     colors = ops.cast(colors, "int32") % MODULUS
     for _ in range(rounds):
-        found = _scramble(colors, 7919)
+        combined = _scramble(colors, 7919)
         for a, b, factor in ((0, 1, 15485), (1, 0, 27644)):
             sent = ops.take(_scramble(colors, factor), edges[:, b], axis=0)
             summed = ops.segment_sum(sent, edges[:, a], num_segments=n) % MODULUS
-            found = found + _scramble(summed, factor + 1)
-        colors = found % MODULUS
+            combined = combined + _scramble(summed, factor + 1)
+        colors = combined % MODULUS
     return colors
 
 

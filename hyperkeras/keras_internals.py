@@ -109,10 +109,10 @@ def state_variables(layer: layers.Layer) -> list[keras.Variable]:
     Moving statistics are such variables. Frozen weights are not trainable either, but Keras keeps
     them apart.
     """
-    found: dict[int, keras.Variable] = {}
+    by_id: dict[int, keras.Variable] = {}
     for part in sublayers(layer):
-        found.update((id(v), v) for v in part._non_trainable_variables)
-    return list(found.values())
+        by_id.update((id(v), v) for v in part._non_trainable_variables)
+    return list(by_id.values())
 
 
 def own_losses(layer: layers.Layer) -> list[Any]:

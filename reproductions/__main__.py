@@ -126,10 +126,10 @@ def devices(task):
     import tensorflow as tf
 
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    found = [device.name for device in tf.config.list_logical_devices(kind)]
-    if len(found) == 1:  # the same as without
+    names = [device.name for device in tf.config.list_logical_devices(kind)]
+    if len(names) == 1:  # the same as without
         return contextlib.nullcontext
-    return tf.distribute.MirroredStrategy(found).scope
+    return tf.distribute.MirroredStrategy(names).scope
 
 
 def chosen(task, options):
@@ -201,15 +201,15 @@ def show_report(options):
     from reproductions.engine import report
     from reproductions.engine.tuning import trials
 
-    found = [load(name) for name in tasks()]
-    for task in found:
+    all_tasks = [load(name) for name in tasks()]
+    for task in all_tasks:
         for preset in task.presets:
             report.show(task, preset, options.out)
             trials.show(task, preset, options.out)
         report.write_page(task, options.out)
-    print(report.write_index(found, options.out))
+    print(report.write_index(all_tasks, options.out))
     if options.out == RESULTS:
-        report.write_readme(found, RESULTS, README)
+        report.write_readme(all_tasks, RESULTS, README)
     return 0
 
 

@@ -226,8 +226,8 @@ class Quicksort(keras.layers.Layer):
     def _check_shapes(self, x, keys, targets, mask):
         shapes = [tuple(x.shape), tuple(keys.shape)]
         n = shapes[0][1] if len(shapes[0]) == 3 else None
-        same = [one for one in (keys, mask) if one is not None]
-        fits = n and all(len(one.shape) == 2 and one.shape[1] == n for one in same)
+        same = [tensor for tensor in (keys, mask) if tensor is not None]
+        fits = n and all(len(tensor.shape) == 2 and tensor.shape[1] == n for tensor in same)
         if targets is not None:
             shapes.append(tuple(targets.shape))
             fits = fits and len(targets.shape) == 3 and targets.shape[1:] == x.shape[1:]

@@ -110,8 +110,8 @@ class Characters:
         rng, text = np.random.default_rng([4, seed, epoch]), self.splits["train"]
         for _ in range(self.steps):
             starts = rng.integers(0, len(text) - self.length, self.batch)
-            found = text[starts[:, None] + np.arange(self.length + 1)]
-            yield found[:, :-1], found[:, 1:]
+            batch = text[starts[:, None] + np.arange(self.length + 1)]
+            yield batch[:, :-1], batch[:, 1:]
 
     @cached_property
     def valid(self) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,10 @@ def find(pattern: str, data_dir: Path | None, *folders: str, embedded: str) -> P
     `embedded` is the task's data set that needs no files.
     """
     folder = Path(data_dir or ".").expanduser()
-    found = [path for one in ("", *folders) for path in sorted((folder / one).glob(pattern))]
-    if not found:
+    paths = [path for name in ("", *folders) for path in sorted((folder / name).glob(pattern))]
+    if not paths:
         raise DataError(
             f"{pattern} was not found in {folder}, nor in its {', '.join(folders)}; name its "
             f"folder with --data-dir DIR. The data `{embedded}` needs no files."
         )
-    return found[0]
+    return paths[0]

@@ -93,7 +93,7 @@ def tu(name: str, data_dir: Path | None) -> Graphs:
     path = find(f"{name}.zip", data_dir, "tu", "graphs/tu", embedded="csl")
     try:
         with zipfile.ZipFile(path) as file:
-            members = {one.rsplit("/", 1)[-1]: one for one in file.namelist()}
+            members = {member.rsplit("/", 1)[-1]: member for member in file.namelist()}
 
             def table(kind, columns=1):
                 text = file.read(members[f"{name}_{kind}.txt"]).decode("ascii")
@@ -187,9 +187,9 @@ def _read_csl(data_dir):
     except READING as error:
         raise DataError(f"{path} is not a readable set of CSL graphs: {error}") from error
     graphs = []
-    for one in edges.tolist():
+    for pairs in edges.tolist():
         graphs.append(nx.empty_graph(nodes))
-        graphs[-1].add_edges_from(one)
+        graphs[-1].add_edges_from(pairs)
     return graphs, labels
 
 

@@ -90,7 +90,7 @@ def notes(midi: Any) -> list[Note]:
     Raises:
         MidiError: Where a note never ends, has no length, or ends without having begun.
     """
-    found = []
+    ended = []
     for number, track in enumerate(midi.tracks):
         now, open_notes = 0, {}
         for message in track:
@@ -107,14 +107,14 @@ def notes(midi: Any) -> list[Note]:
             onset, velocity = open_notes[key].popleft()
             if onset == now:
                 raise MidiError(f"{where} has no length at tick {now}")
-            found.append(Note(number, key[0], onset, now - onset, key[1], velocity))
+            ended.append(Note(number, key[0], onset, now - onset, key[1], velocity))
         for (channel, pitch), left in open_notes.items():
             if left:
                 raise MidiError(
                     f"pitch {pitch} in channel {channel} of track {number} begins at tick "
                     f"{left[0][0]}, and never ends"
                 )
-    return sorted(found, key=lambda note: (note.onset, note.track, note.pitch, note.duration))
+    return sorted(ended, key=lambda note: (note.onset, note.track, note.pitch, note.duration))
 
 
 class Writer:
@@ -209,7 +209,7 @@ def from_graph(graph: Any) -> Any:
         events = graph.objects(track, rdflib.URIRef(MIDI + "hasEvent"))
         timed = sorted(
             ((_number(graph, event, "tick", 0), _place(event), event) for event in events),
-            key=lambda one: one[:2],
+            key=lambda entry: entry[:2],
         )
         now, messages = 0, mido.MidiTrack()
         for tick, _, event in timed:
@@ -259,10 +259,10 @@ def _one(graph, subject, key):
     """The one object of a property."""
     import rdflib
 
-    found = list(graph.objects(subject, rdflib.URIRef(MIDI + key)))
-    if len(found) != 1:
-        raise MidiError(f"Expected {subject} to have one midi:{key}, got {len(found)}")
-    return found[0]
+    objects = list(graph.objects(subject, rdflib.URIRef(MIDI + key)))
+    if len(objects) != 1:
+        raise MidiError(f"Expected {subject} to have one midi:{key}, got {len(objects)}")
+    return objects[0]
 
 
 def _number(graph, subject, key, least, most=2**28 - 1):

@@ -151,15 +151,15 @@ def word_splits():
 def words(config: dict[str, Any]) -> Drawings:
     """Jittered words; those of training are set anew each time, the others once."""
     plain = {
-        split: [outline(word, hand) for word in found for hand in HANDS]
-        for split, found in word_splits().items()
+        split: [outline(word, hand) for word in split_words for hand in HANDS]
+        for split, split_words in word_splits().items()
     }
     splits = {"train": plain["train"]}
     for number, split in enumerate(("valid", "test"), 1):
         rng = np.random.default_rng(number)
         chosen = rng.integers(0, len(plain[split]), config[split])
         splits[split] = [change_word(rng, plain[split][i]) for i in chosen]
-    scale = np.concatenate([offsets(*one) for one in plain["train"]])[:, :2].std()
+    scale = np.concatenate([offsets(*drawing) for drawing in plain["train"]])[:, :2].std()
     return Drawings(splits, scale, change_word, config)
 
 
@@ -172,8 +172,8 @@ def stored(name: str, config: dict[str, Any], data_dir: Path | None) -> Drawings
     """Kanji or omniglot by D. Ha, github.com/hardmaru/sketch-rnn-datasets, from `data_dir`."""
     folder, file = Path(data_dir or ".").expanduser(), FILES[name]
     places = (folder / place / file for place in ("", name, f"strokes/{name}"))
-    found = [path for path in places if path.is_file()]
-    if not found:
+    paths = [path for path in places if path.is_file()]
+    if not paths:
         raise DataError(
             f"{file} was not found in {folder}. Put it from "
             f"https://github.com/hardmaru/sketch-rnn-datasets ({name}) into a folder and name it "
@@ -181,12 +181,14 @@ def stored(name: str, config: dict[str, Any], data_dir: Path | None) -> Drawings
         )
     try:
         # Lists of arrays are stored as pickles, which can run code: these two files only.
-        with np.load(found[0], allow_pickle=True, encoding="latin1") as opened:
+        with np.load(paths[0], allow_pickle=True, encoding="latin1") as opened:
             splits = {split: opened[split] for split in ("train", "valid", "test")}
         for split, drawings in splits.items():
-            splits[split] = [whole(one) for one in drawings[: config.get(split)] if len(one) > 1]
+            splits[split] = [
+                whole(drawing) for drawing in drawings[: config.get(split)] if len(drawing) > 1
+            ]
     except UNREADABLE as error:
-        raise DataError(f"{found[0]} is not a readable set of drawings: {error}") from error
+        raise DataError(f"{paths[0]} is not a readable set of drawings: {error}") from error
     scale = np.concatenate(splits["train"])[:, :2].std()
     return Drawings(splits, scale, lambda rng, drawing: drawing, config)
 

@@ -76,39 +76,39 @@ def broken_rules(notes: np.ndarray) -> set[str]:
     broken, end = set(), at[-1] + duration[-1]
     if (at[1:] != at[:-1] + duration[:-1]).any() or at[0] != 0:
         broken.add("one voice without gaps")
-    found = [(bar, beats) for bar, beats, _, _ in METERS if end == 4 * bar]
-    if not found:
+    meters = [(bar, beats) for bar, beats, _, _ in METERS if end == 4 * bar]
+    if not meters:
         return broken | {"four bars"}
     scale = {tuple(sorted((pitch[-1] + step) % 12 for step in mode)) for mode in MODES.values()}
-    if not any(set(pitch % 12) <= set(one) for one in scale):
+    if not any(set(pitch % 12) <= set(tones) for tones in scale):
         broken.add("the scale of the last note")
-    for bar, beats in found:
+    for bar, beats in meters:
         place = at % bar
         accents = np.where(place == 0, DOWNBEAT, np.where(np.isin(place, beats), BEAT, OFF_BEAT))
         if (accents == velocity).all():
             break
     else:
         broken.add("accents")
-    bar = found[0][0]
+    bar = meters[0][0]
     if (np.diff(np.unique(at // bar)) != 1).any() or not np.isin(np.arange(4) * bar, at).all():
         return broken | {"a note on each downbeat"}
-    one, three = (np.flatnonzero(at // bar == k) for k in (0, 2))
-    if len(one) != len(three) or (duration[one] != duration[three]).any():
+    first_bar, third_bar = (np.flatnonzero(at // bar == k) for k in (0, 2))
+    if len(first_bar) != len(third_bar) or (duration[first_bar] != duration[third_bar]).any():
         broken.add("the motif again")
-    elif np.ptp(pitch[three] - pitch[one]) > 2:  # a degree higher: one or two semitones
+    elif np.ptp(pitch[third_bar] - pitch[first_bar]) > 2:  # a degree higher: one or two semitones
         broken.add("the motif again")
     return broken
 
 
 def generated(config: dict[str, Any]) -> dict[str, list[np.ndarray]]:
     """{split: tunes}, all different."""
-    rng, found = np.random.default_rng(0), {}
+    rng, unique = np.random.default_rng(0), {}
     counts = {split: config[split] for split in ("train", "valid", "test")}
-    while len(found) < sum(counts.values()):
+    while len(unique) < sum(counts.values()):
         notes = tune(rng)
-        found[notes.tobytes()] = notes
+        unique[notes.tobytes()] = notes
     ends = np.cumsum(list(counts.values()))[:-1]
-    tunes = list(found.values())
+    tunes = list(unique.values())
     parts = np.split(np.arange(len(tunes)), ends)
     return {split: [tunes[i] for i in part] for split, part in zip(counts, parts, strict=True)}
 
@@ -160,9 +160,9 @@ def chorales(data_dir: Path | None = None) -> dict[str, list[np.ndarray]]:
     """
     path = find("Jsb16thSeparated.json", data_dir, "music", embedded="generated")
     try:
-        found = json.loads(path.read_text())
+        pieces = json.loads(path.read_text())
         splits = {
-            split: [phrase for one in found[split] for phrase in _chorale(np.array(one))]
+            split: [phrase for piece in pieces[split] for phrase in _chorale(np.array(piece))]
             for split in ("train", "valid", "test")
         }
     except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
@@ -190,7 +190,7 @@ def _cut(notes, whole, length):
 
     A phrase has three notes or more; what sounds over its end is cut there.
     """
-    found = []
+    phrases = []
     for start in range(0, int(notes[:, 0].max(initial=0)) + 1, length):
         inside = (notes[:, 0] >= start) & (notes[:, 0] < start + length)
         if inside.sum() < 3 or not whole[inside].all() or notes[inside, 0].min() != start:
@@ -198,8 +198,8 @@ def _cut(notes, whole, length):
         phrase = np.array(notes[inside], "int32")
         phrase[:, 0] -= start
         phrase[:, 2] = np.minimum(phrase[:, 2], length - phrase[:, 0])
-        found.append(phrase[np.lexsort((phrase[:, 1], phrase[:, 0]))])
-    return found
+        phrases.append(phrase[np.lexsort((phrase[:, 1], phrase[:, 0]))])
+    return phrases
 
 
 def triples(notes: np.ndarray) -> np.ndarray:
@@ -214,17 +214,17 @@ def repaired(triples: np.ndarray) -> tuple[np.ndarray, bool]:
 
     A note has one object for each predicate, a duration and a velocity above 0.
     """
-    found, whole = {}, True
+    by_subject, whole = {}, True
     for subject, predicate, value in np.asarray(triples).tolist():
-        note = found.setdefault(subject, {})
+        note = by_subject.setdefault(subject, {})
         whole &= predicate not in note
         note.setdefault(predicate, value)
     good = [
         [note[p] for p in range(4)]
-        for note in found.values()
+        for note in by_subject.values()
         if len(note) == 4 and note[2] > 0 and note[3] > 0
     ]
-    whole &= len(good) == len(found) > 0
+    whole &= len(good) == len(by_subject) > 0
     notes = np.array(good, "int32").reshape(-1, 4)
     return notes[np.lexsort((notes[:, 1], notes[:, 0]))], bool(whole)
 
@@ -299,7 +299,7 @@ class Phrases:
         self.transpose = config.get("transpose", 0)
         self.splits = {}
         for split, pieces in splits.items():
-            kept = [one for one in pieces if len(one) <= self.most]
+            kept = [piece for piece in pieces if len(piece) <= self.most]
             if split != "train":  # of whole tunes in a row, some of each
                 kept = [kept[i] for i in np.random.default_rng(0).permutation(len(kept))]
                 kept = kept[: config[split]]

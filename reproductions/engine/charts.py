@@ -64,14 +64,14 @@ def chart(task: Task, preset: str, rows: Sequence[summary.Row]) -> dict[str, Any
     }
 
 
-def write(found: dict[str, Any], path: Path) -> None:
-    """Draw `found` into the SVG file `path`; the same data give the same bytes."""
+def write(chart_data: dict[str, Any], path: Path) -> None:
+    """Draw `chart_data` into the SVG file `path`; the same data give the same bytes."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": found["task"], "font.size": 8}):
-        figure = _across(found) if found["across"] else _dots(found)
+    with matplotlib.rc_context({"svg.hashsalt": chart_data["task"], "font.size": 8}):
+        figure = _across(chart_data) if chart_data["across"] else _dots(chart_data)
         content = io.BytesIO()
-        about = {"Date": None, "Description": json.dumps(found, ensure_ascii=True)}
+        about = {"Date": None, "Description": json.dumps(chart_data, ensure_ascii=True)}
         figure.savefig(content, format="svg", metadata=about)
     text = re.sub(r"[ \t]+$", "", content.getvalue().decode(), flags=re.MULTILINE)
     atomic_files.write(path, text.encode())
@@ -85,24 +85,24 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(html.unescape(described[1]))
 
 
-def _panels(found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _panels(chart_data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The rows of each panel by its title; panels differ by data set and the chart's labels."""
-    several = len({row["data"] for row in found["rows"]}) > 1
+    several = len({row["data"] for row in chart_data["rows"]}) > 1
     panels: dict[str, list[dict[str, Any]]] = {}
-    for row in found["rows"]:
+    for row in chart_data["rows"]:
         words = [row["data"]] if several else []
         labels = row["settings"]
-        words += [f"{label} {labels[label]}" for label in found["panels"] if label in labels]
+        words += [f"{label} {labels[label]}" for label in chart_data["panels"] if label in labels]
         panels.setdefault(", ".join(words), []).append(row)
     return panels
 
 
-def _shown(found: dict[str, Any], rows: Sequence[dict]) -> tuple[Any, str, bool]:
+def _shown(chart_data: dict[str, Any], rows: Sequence[dict]) -> tuple[Any, str, bool]:
     """What is drawn of a value, the axis' name, and whether the axis has to be linear.
 
     Of accuracies that are close to 1 the errors are drawn.
     """
-    metric, direction = found["metric"], found["direction"]
+    metric, direction = chart_data["metric"], chart_data["direction"]
     values = [value for row in rows for value in row["values"] + row["published"]]
     errors = [1 - value for value in values if value < 1]
     bounded = direction == "max" and all(0 <= value <= 1 for value in values)
@@ -148,17 +148,17 @@ def _label(row: dict[str, Any], left_out: Sequence[str]) -> str:
     return ", ".join([row["model"], *words])
 
 
-def _legend(figure: Any, found: dict[str, Any]) -> None:
+def _legend(figure: Any, chart_data: dict[str, Any]) -> None:
     """Families, what the marks mean, above the panels."""
     from matplotlib.lines import Line2D
 
-    shown = [family for family in STYLES if any(r["family"] == family for r in found["rows"])]
+    shown = [family for family in STYLES if any(r["family"] == family for r in chart_data["rows"])]
     handles = [
         Line2D([], [], color=color, marker=marker, linestyle="none", label=text)
         for color, marker, text in (STYLES[family] for family in shown)
     ]
     grey = dict(color="0.4", linestyle="none")
-    counts = {len(row["values"]) for row in found["rows"]} - {0}
+    counts = {len(row["values"]) for row in chart_data["rows"]} - {0}
     if max(counts, default=1) > 1:
         handles.append(Line2D([], [], marker="o", markersize=3, label="a run", **grey))
         bar = Line2D([], [], marker="o", markersize=6, markerfacecolor="none", color="0.4")
@@ -166,39 +166,39 @@ def _legend(figure: Any, found: dict[str, Any]) -> None:
         handles.append(bar)
     if 1 in counts:
         handles.append(Line2D([], [], marker="o", markersize=6, label="single run", **grey))
-    if any(row["published"] for row in found["rows"]):
+    if any(row["published"] for row in chart_data["rows"]):
         bar = dict(marker="|", markersize=11, markeredgewidth=1.6)
         handles.append(Line2D([], [], label="published", **bar, **grey))
     columns = len(handles) if len(handles) <= 5 else 3
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
 
 
-def _dots(found: dict[str, Any]) -> Any:
+def _dots(chart_data: dict[str, Any]) -> Any:
     """A line a row, in a panel for each data set or label; data sets have axes of their own."""
     from matplotlib.figure import Figure
 
-    panels = _panels(found)
-    apart = len({row["data"] for row in found["rows"]}) > 1
+    panels = _panels(chart_data)
+    apart = len({row["data"] for row in chart_data["rows"]}) > 1
     heights = [len(rows) + 1.6 + apart for rows in panels.values()]
     figure = Figure(figsize=(7, 0.19 * sum(heights) + 0.9), layout="constrained")
     grid = figure.subplots(
         len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights}, sharex=not apart
     )[:, 0]
     for axes, (title, rows) in zip(grid, panels.items(), strict=True):
-        scaled = rows if apart else found["rows"]
-        shown, name, bounded = _shown(found, scaled)
+        scaled = rows if apart else chart_data["rows"]
+        shown, name, bounded = _shown(chart_data, scaled)
         for place, row in enumerate(rows):
             _dot_row(axes, place, row, shown)
-        axes.set_yticks(range(len(rows)), [_label(row, found["panels"]) for row in rows])
+        axes.set_yticks(range(len(rows)), [_label(row, chart_data["panels"]) for row in rows])
         axes.set(title=title, ylim=(len(rows) - 0.4, -0.6))
         axes.grid(alpha=0.3)
         values = [shown(v) for row in scaled for v in row["values"] + row["published"]]
         _scale(axes, values, "x", bounded)
-        if found["reference"] is not None:
-            axes.axvline(found["reference"], color="0.3", linewidth=0.8)
+        if chart_data["reference"] is not None:
+            axes.axvline(chart_data["reference"], color="0.3", linewidth=0.8)
         if apart or axes is grid[-1]:
             axes.set_xlabel(name)
-    _legend(figure, found)
+    _legend(figure, chart_data)
     return figure
 
 
@@ -216,19 +216,19 @@ def _dot_row(axes: Any, place: int, row: dict[str, Any], shown: Any) -> None:
         axes.plot(shown(value), place, "|", color="0.3", markersize=11, markeredgewidth=1.6)
 
 
-def _across(found: dict[str, Any]) -> Any:
+def _across(chart_data: dict[str, Any]) -> Any:
     """A line a model along the values of one label, such as the size; a panel a label."""
     from matplotlib.figure import Figure
 
-    panels, across = _panels(found), found["across"]
-    shown, name, bounded = _shown(found, found["rows"])
+    panels, across = _panels(chart_data), chart_data["across"]
+    shown, name, bounded = _shown(chart_data, chart_data["rows"])
     figure = Figure(figsize=(max(5, 2.2 * len(panels) + 1), 3.2), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    values = [shown(v) for row in found["rows"] for v in row["values"] + row["published"]]
+    values = [shown(v) for row in chart_data["rows"] for v in row["values"] + row["published"]]
     for axes, (title, rows) in zip(grid, panels.items(), strict=True):
         lines: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
-            lines.setdefault(_label(row, [across, *found["panels"]]), []).append(row)
+            lines.setdefault(_label(row, [across, *chart_data["panels"]]), []).append(row)
         drawn: list[str] = []
         for label, line in lines.items():
             family = line[0]["family"]
@@ -253,11 +253,11 @@ def _line(
     """Means and spreads joined by a line, each run a dot, published values as dashes."""
     color, marker, _ = STYLES[rows[0]["family"]]
     places = {float(row["settings"][across]): row for row in rows}
-    found = {
+    estimates = {
         place: summary.estimate([shown(value) for value in places[place]["values"]])
         for place in sorted(places)
     }
-    means = {place: mean for place, mean in found.items() if mean is not None}
+    means = {place: mean for place, mean in estimates.items() if mean is not None}
     axes.errorbar(
         list(means),
         [mean.mean for mean in means.values()],

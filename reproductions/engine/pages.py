@@ -144,14 +144,14 @@ def markdown(table: Table) -> str:
 
 def page(task: Task, root: Path) -> str:
     """The page of a task, for the file `README.md` in the folder of its records."""
-    found = {preset: load(task, preset, root) for preset in task.presets}
-    first = summary.first_preset(task, found)
+    runs_by_preset = {preset: load(task, preset, root) for preset in task.presets}
+    first = summary.first_preset(task, runs_by_preset)
     title, _, about = task.about.strip().partition("\n")
     text = [f"# {task.name}\n", f"{title.strip()}\n"]
     if first is not None:
         metric, direction = next(iter(task.metrics.items()))
         better = "higher" if direction == "max" else "lower"
-        rows = summary.rows(task, first, found[first])
+        rows = summary.rows(task, first, runs_by_preset[first])
         if any(row.values(metric) for row in rows):
             text.append(f"![{metric} of each run, its mean and standard deviation]({CHART})\n")
         text += [
@@ -161,9 +161,9 @@ def page(task: Task, root: Path) -> str:
         ]
     text += ["## What is compared\n", about.strip() + "\n"] if about.strip() else []
     text.append("## All figures\n")
-    for preset in sorted(found, key=lambda preset: preset != first):
-        if preset != "smoke" or found[preset]:
-            text.append(_preset(task, preset, found[preset], root))
+    for preset in sorted(runs_by_preset, key=lambda preset: preset != first):
+        if preset != "smoke" or runs_by_preset[preset]:
+            text.append(_preset(task, preset, runs_by_preset[preset], root))
     text += [
         _tried(task, preset, tried, root)
         for preset in task.presets
@@ -172,7 +172,7 @@ def page(task: Task, root: Path) -> str:
     if task.deviations:
         notes = [f"[{number}] {note}\n" for number, note in enumerate(task.deviations, 1)]
         text += ["## Deviations from what is published\n", *notes]
-    lines = sorted({_circumstances(run) for runs in found.values() for run in runs})
+    lines = sorted({_circumstances(run) for runs in runs_by_preset.values() for run in runs})
     text += ["## Circumstances\n", *lines] if lines else []
     return "\n".join(text)
 

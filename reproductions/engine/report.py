@@ -16,27 +16,27 @@ def show(task: Task, preset: str, root: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    found = pages.load(task, preset, root)
-    if not found:
+    runs = pages.load(task, preset, root)
+    if not runs:
         return
     console, grid = Console(), Table(title=f"{task.name}, {preset}: test data")
     if not console.is_terminal:  # a log has room for the table's columns
         console.width = 140
     table = pages.headline_table if len(task.metrics) > WIDE else pages.full_table
-    heads, rows = table(task, preset, summary.rows(task, preset, found))
+    heads, rows = table(task, preset, summary.rows(task, preset, runs))
     for head in heads:
         grid.add_column(head, overflow="fold")
     for row in rows:
         grid.add_row(*(text.replace("[", r"\[") for text in row))
     console.print(grid)
-    plot(task, found, root / task.name / preset / "curves.png")
+    plot(task, runs, root / task.name / preset / "curves.png")
     for picture in pages.pictures(task, preset, root):
         console.print(f"picture: {picture}", soft_wrap=True, markup=False, highlight=False)
 
 
-def plot(task: Task, found: Sequence[Record], path: Path) -> None:
+def plot(task: Task, runs: Sequence[Record], path: Path) -> None:
     """The task's own plot; or validation by epochs, the mean of a row's runs and their range."""
-    done = [run for run in found if run["status"] == "finished"]
+    done = [run for run in runs if run["status"] == "finished"]
     if not done:
         return
     if task.plot is not None:
@@ -64,20 +64,20 @@ def plot(task: Task, found: Sequence[Record], path: Path) -> None:
 
 def chart_of(task: Task, root: Path) -> dict | None:
     """The data of a task's chart; None where no run has finished."""
-    found = {preset: pages.load(task, preset, root) for preset in task.presets}
-    first = summary.first_preset(task, found)
+    runs_by_preset = {preset: pages.load(task, preset, root) for preset in task.presets}
+    first = summary.first_preset(task, runs_by_preset)
     if first is None:
         return None
-    rows = summary.rows(task, first, found[first])
+    rows = summary.rows(task, first, runs_by_preset[first])
     drawn = any(row.values(next(iter(task.metrics))) for row in rows)
     return charts.chart(task, first, rows) if drawn else None
 
 
 def write_page(task: Task, root: Path) -> Path:
     """Write the chart and the page of a task; the page's path."""
-    found, path = chart_of(task, root), root / task.name / pages.PAGE
-    if found is not None:
-        charts.write(found, path.with_name(pages.CHART))
+    chart_data, path = chart_of(task, root), root / task.name / pages.PAGE
+    if chart_data is not None:
+        charts.write(chart_data, path.with_name(pages.CHART))
     atomic_files.write(path, pages.page(task, root).encode())
     return path
 

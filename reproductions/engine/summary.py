@@ -120,8 +120,8 @@ def rows(task: Task, preset: str, runs: Iterable[Record]) -> list[Row]:
         known = key in groups and " on " not in changes
         groups.setdefault(key if known else (*key, changes), []).append(run)
     return [
-        Row(model, task.label_values(json.loads(config)), data, "".join(changes), found)
-        for (model, data, config, *changes), found in groups.items()
+        Row(model, task.label_values(json.loads(config)), data, "".join(changes), group)
+        for (model, data, config, *changes), group in groups.items()
     ]
 
 
@@ -150,27 +150,27 @@ def published(task: Task, preset: str, row: Row) -> list[dict[str, Any]]:
     ]
 
 
-def comparable(task: Task, one: Row, other: Row) -> bool:
+def comparable(task: Task, row: Row, other: Row) -> bool:
     """Whether two rows do the same job: same data, no differing labels, both contenders."""
-    if "bound" in (family(task, one.model), family(task, other.model)):
+    if "bound" in (family(task, row.model), family(task, other.model)):
         return False
     groups = task.display.compared
-    if not any(matches(one.model, group) and matches(other.model, group) for group in groups):
+    if not any(matches(row.model, group) and matches(other.model, group) for group in groups):
         return False
-    shared = one.labels.keys() & other.labels.keys()
-    same = all(one.labels[key] == other.labels[key] for key in shared)
-    return same and (one.data, one.changes) == (other.data, other.changes)
+    shared = row.labels.keys() & other.labels.keys()
+    same = all(row.labels[key] == other.labels[key] for key in shared)
+    return same and (row.data, row.changes) == (other.data, other.changes)
 
 
-def standings(task: Task, found: Sequence[Row], metric: str) -> list[str]:
+def standings(task: Task, table_rows: Sequence[Row], metric: str) -> list[str]:
     """How each row stands beside the best of those it compares with; "" where nothing does."""
     direction = task.metrics[metric]
-    estimates = [estimate(row.values(metric)) for row in found]
+    estimates = [estimate(row.values(metric)) for row in table_rows]
     texts = []
-    for row, ours in zip(found, estimates, strict=True):
+    for row, ours in zip(table_rows, estimates, strict=True):
         rivals = [
             other
-            for rival, other in zip(found, estimates, strict=True)
+            for rival, other in zip(table_rows, estimates, strict=True)
             if other is not None and comparable(task, row, rival)
         ]
         if ours is None or len(rivals) < 2:
@@ -181,8 +181,8 @@ def standings(task: Task, found: Sequence[Row], metric: str) -> list[str]:
     return texts
 
 
-def first_preset(task: Task, found: dict[str, list[Record]]) -> str | None:
+def first_preset(task: Task, runs_by_preset: dict[str, list[Record]]) -> str | None:
     """The preset to show first, of those with records."""
     headline = task.display.headline
     order = [headline.preset if headline else "full", "full", "quick", *task.presets]
-    return next((preset for preset in order if found.get(preset)), None)
+    return next((preset for preset in order if runs_by_preset.get(preset)), None)

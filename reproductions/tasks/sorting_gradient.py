@@ -45,7 +45,7 @@ def measure(model, config, seed, data):
     from hyperkeras.layers import Quicksort
 
     rng, n = np.random.default_rng(seed), config["size"]
-    found, exactly = [], Estimator(Quicksort(None, config["certainty"]))
+    rows, exactly = [], Estimator(Quicksort(None, config["certainty"]))
     estimate = Estimator(
         Quicksort(config["samples"], config["certainty"], seed=seed, **KINDS[model])
     )
@@ -54,7 +54,7 @@ def measure(model, config, seed, data):
         order = np.argsort(keys + config["noise"] * rng.normal(size=n))
         (exact,), drawn = exactly(keys, order, 1), estimate(keys, order, config["estimates"])
         mean, norm = drawn.mean(0), np.linalg.norm(exact)
-        found.append(
+        rows.append(
             {
                 "bias": np.linalg.norm(mean - exact) / norm,
                 "deviation": np.sqrt(((drawn - mean) ** 2).sum(-1).mean()) / norm,
@@ -62,7 +62,7 @@ def measure(model, config, seed, data):
             }
         )
     return {
-        "metrics": {"test": {key: float(np.mean([one[key] for one in found])) for key in METRICS}}
+        "metrics": {"test": {key: float(np.mean([row[key] for row in rows])) for key in METRICS}}
     }
 
 

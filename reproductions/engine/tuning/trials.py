@@ -15,14 +15,14 @@ Table = tuple[list[str], list[list[str]]]
 
 def load(task: Task, preset: str, root: Path) -> Tried:
     """The trials of a preset."""
-    found: dict[str, list[tuple[int, Record]]] = {}
+    by_name: dict[str, list[tuple[int, Record]]] = {}
     for path in study.folder(task, preset, root).glob("*.json"):
         name, _, number = path.stem.rpartition("-trial")
-        found.setdefault(name, []).append((int(number), records.read(path)))
+        by_name.setdefault(name, []).append((int(number), records.read(path)))
     order = {model: place for place, model in enumerate(task.models)}
     tried = {
         name: [record for _, record in sorted(numbered, key=lambda pair: pair[0])]
-        for name, numbered in sorted(found.items())
+        for name, numbered in sorted(by_name.items())
     }
     return dict(sorted(tried.items(), key=lambda pair: order.get(pair[1][0]["model"], len(order))))
 

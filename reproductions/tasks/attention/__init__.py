@@ -220,21 +220,21 @@ def before_epoch(network, epoch, config):
 
 def transfer(network, model, data, config):
     """Accuracy on images that the network was not trained for, where it can read them."""
-    found = {}
+    accuracies = {}
     for metric, change in config["others"].items():
         there = network
         if "canvas" in change:
             there = build(model, config | change, None)
-            shapes = [[weight.shape for weight in one.weights] for one in (network, there)]
+            shapes = [[weight.shape for weight in net.weights] for net in (network, there)]
             if shapes[0] != shapes[1]:
-                found[metric] = None
+                accuracies[metric] = None
                 continue
             there.set_weights(network.get_weights())
         x, y = data.other_test(**change)
-        found[metric] = there.evaluate(x, y, batch_size=250, verbose=0, return_dict=True)[
+        accuracies[metric] = there.evaluate(x, y, batch_size=250, verbose=0, return_dict=True)[
             "accuracy"
         ]
-    return found
+    return accuracies
 
 
 def generated(network):
@@ -265,8 +265,8 @@ def outlines(network, x, config):
 
 def trace(network, data, config):
     """After each epoch: what is looked at in four test images."""
-    found = outlines(network, data.test[0][:4], config)
-    return None if found is None else np.round(found, 1).tolist()
+    corners = outlines(network, data.test[0][:4], config)
+    return None if corners is None else np.round(corners, 1).tolist()
 
 
 def draw(network, data, config, path, traces):

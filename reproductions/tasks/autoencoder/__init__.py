@@ -152,7 +152,7 @@ def log_weights(network, x, draws, seed):
     from reproductions.likelihoods import diagonal_gaussian
     from reproductions.tasks.autoencoder import networks
 
-    rng, found = np.random.default_rng(seed), []
+    rng, batches = np.random.default_rng(seed), []
     decode = network.decoder.predict_on_batch
     for start in range(0, len(x), 250):
         images = x[start : start + 250]
@@ -164,8 +164,8 @@ def log_weights(network, x, draws, seed):
             prior = diagonal_gaussian.normal_nats(z, 0.0, np.zeros_like(z))
             ratio = diagonal_gaussian.normal_nats(z, mean, log_deviation) - prior
             terms.append(np.array(ratio - networks.cross_entropy(images, decode(z))))
-        found.append(np.stack(terms, axis=1))
-    return np.concatenate(found)
+        batches.append(np.stack(terms, axis=1))
+    return np.concatenate(batches)
 
 
 def transfer(network, model, data, config):
@@ -173,19 +173,19 @@ def transfer(network, model, data, config):
     from reproductions.tasks.autoencoder import networks
 
     x, _ = data.test
-    found = {"nats_64": None, "weights": float(networks.weights(network))}
+    figures = {"nats_64": None, "weights": float(networks.weights(network))}
     if network.variational:
         terms = log_weights(network, x[:1000], 64, seed=17).astype("float64")
         most = terms.max(axis=1, keepdims=True)
         bound = np.log(np.mean(np.exp(terms - most), axis=1)) + most[:, 0]
-        found["nats_64"] = float(-np.mean(bound))
+        figures["nats_64"] = float(-np.mean(bound))
     ink = x[:1000, ..., 0] >= INK
     sites = networks.places(network, x[:1000])
-    found["tuples_on_ink"] = None
+    figures["tuples_on_ink"] = None
     if sites is not None:
         rows, columns = np.moveaxis(sites, -1, 0)
-        found["tuples_on_ink"] = float(ink[np.arange(len(ink))[:, None], rows, columns].mean())
-    return found | {"ink": float(ink.mean())}
+        figures["tuples_on_ink"] = float(ink[np.arange(len(ink))[:, None], rows, columns].mean())
+    return figures | {"ink": float(ink.mean())}
 
 
 def generated(network):

@@ -134,16 +134,16 @@ def measure(model, config, seed, data):
     learner = learners.learner(model, config, seed, data.pixels)
     curves, after_each = [], []
     tasks = [list(range(TASKS))] if model == "joint" else [[t] for t in range(TASKS)]
-    for one in tasks:
+    for group in tasks:
         # All tasks at once get all their steps at once.
         count = config["iterations"] * (TASKS if model == "joint" else 1)
-        learner.learn(data.batches(seed, one, count, config["batch"]), count)
+        learner.learn(data.batches(seed, group, count, config["batch"]), count)
         if model != "joint":
-            learner.finish(one[0], data.splits["train"][one[0]])
+            learner.finish(group[0], data.splits["train"][group[0]])
         curves.append([accuracy for accuracy, _ in map(learner.test, *_numbered(data, "valid"))])
-        after_each += [learner.test(t, data.splits["test"][t])[0] for t in one]
-    found = np.array([learner.test(*pair) for pair in zip(*_numbered(data, "test"), strict=True)])
-    accuracy, inferred = found.mean(axis=0).tolist()
+        after_each += [learner.test(t, data.splits["test"][t])[0] for t in group]
+    scores = np.array([learner.test(*pair) for pair in zip(*_numbered(data, "test"), strict=True)])
+    accuracy, inferred = scores.mean(axis=0).tolist()
     return {
         "metrics": {
             "valid": {"curves": curves},

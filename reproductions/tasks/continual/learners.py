@@ -113,8 +113,8 @@ class Consolidated(Learner):
         count = min(self.config["fisher"], len(data[0]))
         total = [np.zeros(w.shape) for w in weights]
         for i in rng.permutation(len(data[0]))[:count]:
-            found = squares(tf.constant(data[0][i]), tf.constant(rng.uniform(), tf.float32))
-            total = [a + np.array(b) for a, b in zip(total, found, strict=True)]
+            squared = squares(tf.constant(data[0][i]), tf.constant(rng.uniform(), tf.float32))
+            total = [a + np.array(b) for a, b in zip(total, squared, strict=True)]
         self.network.consolidate([a / count for a in total])
 
 
@@ -183,12 +183,12 @@ class Hypernetworks(Learner):
         self.network.finish_task()
 
     def logits(self, x):
-        found = []
+        outputs = []
         for t in range(TASKS):
             given = [np.full(len(x), t, "int32"), x]
             y = self.network.predict(given, batch_size=500, verbose=0)
-            found.append(y[:, CLASSES * t : CLASSES * (t + 1)])
-        return np.stack(found)
+            outputs.append(y[:, CLASSES * t : CLASSES * (t + 1)])
+        return np.stack(outputs)
 
     def parameters(self):
         return super().parameters() | {"generated": self.network.num_generated}

@@ -89,13 +89,13 @@ def folds(labels, count, seed):
         return [(np.arange(len(labels)),) * 3]
     split = StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels)
     parts = [test for _, test in split]
-    found = []
+    divided = []
     for i, test in enumerate(parts):
         valid = parts[(i + 1) % count]
         # Two folds leave none to train on: there, the validation fold is for both.
-        kept = [one for j, one in enumerate(parts) if j not in (i, (i + 1) % count)] or [valid]
-        found.append((np.concatenate(kept), valid, test))
-    return found
+        kept = [part for j, part in enumerate(parts) if j not in (i, (i + 1) % count)] or [valid]
+        divided.append((np.concatenate(kept), valid, test))
+    return divided
 
 
 def measure(model, config, seed, data):
@@ -204,10 +204,10 @@ def _colors(data, divided, config, seed):
         seen = sparse.hstack(counts).tocsr()
         for strength in (0.001, 0.01, 0.1, 1.0):
             for curve, (train, valid, test) in zip(curves, divided, strict=True):
-                found = LogisticRegression(C=strength, max_iter=1000)
-                found.fit(seen[train], data.labels[train])
+                regression = LogisticRegression(C=strength, max_iter=1000)
+                regression.fit(seen[train], data.labels[train])
                 both = np.concatenate([valid, test])
-                scores = np.log(np.maximum(found.predict_proba(seen[both]), 1e-12))
+                scores = np.log(np.maximum(regression.predict_proba(seen[both]), 1e-12))
                 curve.append(_curve_point(scores, data.labels[both], len(valid)))
     return curves
 

@@ -62,15 +62,15 @@ def base_graphs(nodes, edges, count, seed=0):
     i, j = np.divmod(chosen, nodes - 1)
     first = {(a, b + (b >= a)) for a, b in zip(i.tolist(), j.tolist(), strict=True)}
     first |= {(a, a) for a in range(loops)}
-    found = {}  # by invariant: where these differ, the graphs are not isomorphic
+    by_invariant = {}  # where invariants differ, the graphs are not isomorphic
     kept = []
     for _ in range(100 * count):
         if len(kept) == count:
             return kept
         graph = nx.DiGraph(sorted(_rewired(first, rng)))
         digest = _invariant(graph.edges, nodes)
-        if not any(nx.is_isomorphic(graph, one) for one in found.get(digest, ())):
-            found.setdefault(digest, []).append(graph)
+        if not any(nx.is_isomorphic(graph, other) for other in by_invariant.get(digest, ())):
+            by_invariant.setdefault(digest, []).append(graph)
             kept.append(np.array(graph.edges, "int32"))
     raise ValueError(
         f"Found {len(kept)} of {count} graphs of {nodes} nodes and {edges} edges with the same "
@@ -114,9 +114,9 @@ class Pairs:
 
     def permutation(self, rng, split):
         while True:
-            found = rng.permutation(self.config["nodes"])
-            if int(found @ np.arange(len(found))) % 5 in KINDS[split]:
-                return found
+            order = rng.permutation(self.config["nodes"])
+            if int(order @ np.arange(len(order))) % 5 in KINDS[split]:
+                return order
 
     def copies(self, rng, graphs, split):
         """A permuted copy of each graph, its edges in random order."""
@@ -183,9 +183,9 @@ def build(model, config, data):
 def transfer(network, model, data, config):
     """Held-out classes, and how well embeddings cluster."""
     _, accuracy = network.evaluate(*data.test_new, batch_size=250, verbose=0)
-    found = clustering(*embedded(network, data, data.old))
-    found |= {f"{k}_new": v for k, v in clustering(*embedded(network, data, data.new)).items()}
-    return found | {"accuracy_new": float(accuracy)}
+    figures = clustering(*embedded(network, data, data.old))
+    figures |= {f"{k}_new": v for k, v in clustering(*embedded(network, data, data.new)).items()}
+    return figures | {"accuracy_new": float(accuracy)}
 
 
 def embedded(network, data, graphs):

@@ -73,14 +73,14 @@ def parameters(model, nodes, w):
     for depth in range(DEPTH):
         f = first if depth == 0 else w
         if model == "gcn":
-            one = (f + 1) * w
+            per_layer = (f + 1) * w
         elif model == "gin":
-            one = 1 + (f + 1) * w + (w + 1) * w
+            per_layer = 1 + (f + 1) * w + (w + 1) * w
         else:
             f = 2 * w if depth == 1 else f
             k = NEIGHBORS + GLOBAL_NEIGHBORS
-            one = 4 * f * k + 3 * k + (k + 1) * f * w + w
-        count += 2 * one + 2 * w
+            per_layer = 4 * f * k + 3 * k + (k + 1) * f * w + w
+        count += 2 * per_layer + 2 * w
     return count + (w + 2 * w * w + w + 4 * (w + 1) if model == "sparse_adaptive" else 0)
 
 

@@ -89,9 +89,9 @@ def data(name, config, data_dir):
         ) from None
     readers = {"nottingham": tunes.nottingham, "chorales": tunes.chorales}
     splits = readers[name](data_dir) if name in readers else tunes.generated(config)
-    found = tunes.Phrases(splits, config)
-    found.by_rules = name == "generated"
-    return found
+    phrases = tunes.Phrases(splits, config)
+    phrases.by_rules = name == "generated"
+    return phrases
 
 
 def build(model, config, data):
@@ -117,35 +117,35 @@ def transfer(network, model, data, config):
     from reproductions.data import tunes
     from reproductions.tasks.music import metrics
 
-    found = dict.fromkeys(("latent", *ROUNDED))
+    figures = dict.fromkeys(("latent", *ROUNDED))
     if model == "real":
-        found["nats"] = None
+        figures["nats"] = None
     if hasattr(network, "tight_nats"):
         x, notes = data.test
-        found["nats"] = float(network.tight_nats(x, config["draws"]).sum() / notes.sum())
-        found["latent"] = network.latent_nats(x)
+        figures["nats"] = float(network.tight_nats(x, config["draws"]).sum() / notes.sum())
+        figures["latent"] = network.latent_nats(x)
     drawn = network.sample(config["samples"], seed=1)
-    pieces = [tunes.repaired(one)[0] for one in drawn]
+    pieces = [tunes.repaired(triples)[0] for triples in drawn]
     checked = drawn[: config["checked"]]
-    valid = [tunes.playable(one) for one in checked]
+    valid = [tunes.playable(triples) for triples in checked]
     mended = [
         good or tunes.playable(tunes.triples(piece))
         for good, piece in zip(valid, pieces, strict=False)
     ]
-    found |= {"valid": float(np.mean(valid)), "repaired": float(np.mean(mended))}
+    figures |= {"valid": float(np.mean(valid)), "repaired": float(np.mean(mended))}
     real = data.splits["test"]
-    found |= metrics.likeness(real, pieces)
-    found["detectable"] = metrics.detectable(real, pieces)
-    kept = [not tunes.broken_rules(one) for one in pieces]
-    found["rules"] = float(np.mean(kept)) if data.by_rules else None
+    figures |= metrics.likeness(real, pieces)
+    figures["detectable"] = metrics.detectable(real, pieces)
+    kept = [not tunes.broken_rules(piece) for piece in pieces]
+    figures["rules"] = float(np.mean(kept)) if data.by_rules else None
     if model == "sparse_vae":
         drawn = network.sample(config["samples"], seed=1, rounded=True)
-        pieces = [tunes.repaired(one)[0] for one in drawn]
-        valid = [tunes.playable(one) for one in drawn[: config["checked"]]]
-        found["rounded_valid"] = float(np.mean(valid))
-        found["rounded_overlap"] = metrics.likeness(real, pieces)["overlap"]
-        found["rounded_detectable"] = metrics.detectable(real, pieces)
-    return found
+        pieces = [tunes.repaired(triples)[0] for triples in drawn]
+        valid = [tunes.playable(triples) for triples in drawn[: config["checked"]]]
+        figures["rounded_valid"] = float(np.mean(valid))
+        figures["rounded_overlap"] = metrics.likeness(real, pieces)["overlap"]
+        figures["rounded_detectable"] = metrics.detectable(real, pieces)
+    return figures
 
 
 def draw(network, data, config, path, traces):
@@ -156,10 +156,10 @@ def draw(network, data, config, path, traces):
     from reproductions.tasks.music import plots
 
     drawn = network.sample(3 * DRAWN, seed=1)
-    pieces = [tunes.repaired(one)[0] for one in drawn]
+    pieces = [tunes.repaired(triples)[0] for triples in drawn]
     rows = {"real": data.splits["test"][:DRAWN], network.name: pieces[:DRAWN]}
     plots.piano_rolls(rows, path)
-    playing = [one for one in drawn if tunes.playable(one)][:DRAWN]
+    playing = [triples for triples in drawn if tunes.playable(triples)][:DRAWN]
     if not playing or (network.name == "real" and not data.by_rules):  # a set is not copied
         return
     graph = tunes.to_graph(playing[0])

@@ -71,14 +71,14 @@ class Autoencoder(PieceNetwork):
             prior = diagonal_gaussian.normal_nats(z, 0.0, ops.zeros_like(z))
             return diagonal_gaussian.normal_nats(z, mean, log_deviation) - prior - self.decode(x, z)
 
-        found = []
+        bounds = []
         for at in range(0, len(x), batch):
             part = np.concatenate([x[at : at + batch], x[: max(0, at + batch - len(x))]])
             logs = np.stack([np.asarray(weights(part)) for _ in range(samples)])
             highest = logs.max(axis=0)
             mean = np.log(np.exp(logs - highest).mean(axis=0)) + highest
-            found.append(-mean[: len(x) - at])
-        return np.concatenate(found)
+            bounds.append(-mean[: len(x) - at])
+        return np.concatenate(bounds)
 
     def latent_nats(self, x):
         """KL of the posterior to the prior, mean over pieces: what z tells of a piece."""

@@ -26,28 +26,28 @@ class Vocabulary:
     """
 
     def __init__(self, x):
-        found = np.unique(tokens(x))
-        found = found[found >= 0]
+        known = np.unique(tokens(x))
+        known = known[known >= 0]
         self.codes = np.full(len(PREDICATES) * OBJECTS, UNSEEN, "int32")
-        self.codes[found] = np.arange(2, 2 + len(found))
-        self.tokens = np.concatenate([[-1, -1], found])
-        self.size = 2 + len(found)
-        self.unseen_nats = float(np.log(max(1, len(self.codes) - len(found))))
+        self.codes[known] = np.arange(2, 2 + len(known))
+        self.tokens = np.concatenate([[-1, -1], known])
+        self.size = 2 + len(known)
+        self.unseen_nats = float(np.log(max(1, len(self.codes) - len(known))))
 
     def encode(self, x):
         """Numbers of tokens `[b, m + 1]`, an end after the last and −1 after that."""
-        found = tokens(x)
-        numbers = np.where(found >= 0, self.codes[np.maximum(found, 0)], -1)
+        piece_tokens = tokens(x)
+        numbers = np.where(piece_tokens >= 0, self.codes[np.maximum(piece_tokens, 0)], -1)
         numbers = np.pad(numbers, [[0, 0], [0, 1]], constant_values=-1)
-        length = (found >= 0).sum(axis=1)
+        length = (piece_tokens >= 0).sum(axis=1)
         numbers[np.arange(len(x)), length] = END
         # A piece that has all the notes that there can be has no end to tell.
-        numbers[length == found.shape[1], -1] = -1
+        numbers[length == piece_tokens.shape[1], -1] = -1
         return numbers
 
     def decode(self, numbers, rng):
         """Index tuples `[m, 3]` of numbers of tokens; a tick begins a note."""
-        subject, tick, found = -1, 0, []
+        subject, tick, tuples = -1, 0, []
         for number in numbers:
             token = int(self.tokens[number])
             if number == UNSEEN:
@@ -56,8 +56,8 @@ class Vocabulary:
             if predicate == 0:
                 subject, tick = subject + 1, min(tick + value, OBJECTS - 1)
                 value = tick
-            found.append((max(subject, 0), predicate, value))
-        return np.array(found, "int32").reshape(-1, 3)
+            tuples.append((max(subject, 0), predicate, value))
+        return np.array(tuples, "int32").reshape(-1, 3)
 
 
 def tokens(x):
@@ -163,11 +163,11 @@ class NGramModel(Counted):
         super().__init__(most, **kwargs)
         self.vocabulary = vocabulary
         sequences = self.sequences(train)
-        found = {}
+        by_nats = {}
         for order in orders:
             ngram = NGram(order, vocabulary.size).fit(sequences)
-            found[sum(map(ngram.nats, self.sequences(valid)))] = ngram
-        self.ngram = found[min(found)]
+            by_nats[sum(map(ngram.nats, self.sequences(valid)))] = ngram
+        self.ngram = by_nats[min(by_nats)]
 
     def sequences(self, x):
         numbers = self.vocabulary.encode(x)
@@ -176,10 +176,10 @@ class NGramModel(Counted):
     def nats(self, x):
         sequences = self.sequences(x)
         unseen = [sequence.count(UNSEEN) * self.vocabulary.unseen_nats for sequence in sequences]
-        return np.array([self.ngram.nats(one) for one in sequences]) + unseen
+        return np.array([self.ngram.nats(sequence) for sequence in sequences]) + unseen
 
     def sample(self, count, seed=0):
-        rng, found = np.random.default_rng(seed), []
+        rng, pieces = np.random.default_rng(seed), []
         for _ in range(count):
             numbers = []
             while len(numbers) < self.steps:
@@ -188,8 +188,8 @@ class NGramModel(Counted):
                 if number == END:
                     break
                 numbers.append(number)
-            found.append(self.vocabulary.decode(numbers, rng))
-        return found
+            pieces.append(self.vocabulary.decode(numbers, rng))
+        return pieces
 
 
 class Real(Counted):

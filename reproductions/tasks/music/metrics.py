@@ -23,8 +23,8 @@ def values(notes):
 
 def histogram(pieces, name):
     """Counts of all pieces' notes."""
-    found = [values(piece)[name] for piece in pieces if len(piece)]
-    return np.bincount(np.concatenate([*found, np.zeros(0, "int64")]), minlength=BINS[name])
+    per_piece = [values(piece)[name] for piece in pieces if len(piece)]
+    return np.bincount(np.concatenate([*per_piece, np.zeros(0, "int64")]), minlength=BINS[name])
 
 
 def overlap(p, q):

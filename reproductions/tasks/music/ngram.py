@@ -34,12 +34,12 @@ class NGram:
         """Of each integer after these, `[size]`."""
         p, before = np.full(self.size, 1 / self.size), tuple(before)
         for n in range(min(len(before), self.order - 1) + 1):
-            found = self.counts.get(before[len(before) - n :])
-            if not found:
+            followers = self.counts.get(before[len(before) - n :])
+            if not followers:
                 break
             counts = np.zeros(self.size)
-            counts[list(found)] = list(found.values())
-            p = (counts + len(found) * p) / (counts.sum() + len(found))
+            counts[list(followers)] = list(followers.values())
+            p = (counts + len(followers) * p) / (counts.sum() + len(followers))
         return p
 
     def nats(self, sequence):
@@ -48,10 +48,10 @@ class NGram:
         for at, token in enumerate(sequence):
             p, first = 1 / self.size, max(0, at - self.order + 1)
             for start in range(at, first - 1, -1):
-                found = self.counts.get(sequence[start:at])
-                if not found:
+                followers = self.counts.get(sequence[start:at])
+                if not followers:
                     break
-                total, kinds = found.total(), len(found)
-                p = (found[token] + kinds * p) / (total + kinds)
+                total, kinds = followers.total(), len(followers)
+                p = (followers[token] + kinds * p) / (total + kinds)
             nats -= np.log(p)
         return float(nats)

@@ -13,9 +13,11 @@ def piano_rolls(rows, path):
     """Pieces `{title: list of [n, 4]}` as bars in time and pitch, darker where louder."""
     figure = Figure(figsize=(2.6 * COLUMNS, 1.9 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), COLUMNS, squeeze=False)
-    pitches = np.concatenate([one[:, 1] for row in rows.values() for one in row if len(one)])
+    pitches = np.concatenate([piece[:, 1] for row in rows.values() for piece in row if len(piece)])
     low, high = np.percentile(pitches, [0, 100]) if len(pitches) else (60, 72)
-    length = max((one[:, 0] + one[:, 2]).max() for r in rows.values() for one in r if len(one))
+    length = max(
+        (piece[:, 0] + piece[:, 2]).max() for r in rows.values() for piece in r if len(piece)
+    )
     for axes, (title, pieces) in zip(panels, rows.items(), strict=True):
         axes[0].set_ylabel(title)
         for panel, notes in zip(axes, pieces[:COLUMNS], strict=False):
@@ -36,13 +38,13 @@ def comparison(records, models, path):
     for axes, (metric, title) in zip(panels, names.items(), strict=True):
         for i, data in enumerate(sets):
             for place, model in enumerate(models):
-                found = [r for r in records if (r["model"], r["data"]) == (model, data)]
-                found = [r["metrics"]["test"].get(metric) for r in found]
-                found = [value for value in found if value is not None]
-                if found:
+                runs = [r for r in records if (r["model"], r["data"]) == (model, data)]
+                values = [r["metrics"]["test"].get(metric) for r in runs]
+                values = [value for value in values if value is not None]
+                if values:
                     at = place + (i - (len(sets) - 1) / 2) * height
-                    axes.barh(at, np.mean(found), height, color=f"C{i}")
-                    axes.plot(found, [at] * len(found), "k.", markersize=4)
+                    axes.barh(at, np.mean(values), height, color=f"C{i}")
+                    axes.plot(values, [at] * len(values), "k.", markersize=4)
         axes.set(title=title, xlim=(0, 1), yticks=range(len(models)))
         axes.set_yticklabels(models if axes.get_subplotspec().is_first_col() else ())
         axes.invert_yaxis()

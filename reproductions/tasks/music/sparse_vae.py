@@ -210,8 +210,8 @@ class SparseVAE(Autoencoder):
         tick = tick + ops.einsum("bsrn,bsn->bsr", q, ahead)
 
         def at(objects):
-            found = ops.einsum("bsrn,bnp->bsrp", q, objects)
-            return ops.sum(found * chosen[:, None], axis=-1)
+            read = ops.einsum("bsrn,bnp->bsrp", q, objects)
+            return ops.sum(read * chosen[:, None], axis=-1)
 
         first = np.asarray(place == 0)[None, :, None]
         return ops.where(first, tick, at(notes)), ops.where(first, tick, last + at(steps)), last
@@ -264,5 +264,5 @@ def windows(e, width, steps):
     """The `width` rows of `e` `[b, m, e]` before each step, zeros before the first."""
     padded = ops.pad(e, [[0, 0], [width, 0], [0, 0]])
     places = np.asarray(steps)[:, None] + np.arange(width)  # [s, width]
-    found = ops.take(padded, places.reshape(-1), axis=1)
-    return ops.reshape(found, (-1, len(places), width * e.shape[-1]))
+    rows = ops.take(padded, places.reshape(-1), axis=1)
+    return ops.reshape(rows, (-1, len(places), width * e.shape[-1]))

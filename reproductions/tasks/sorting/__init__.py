@@ -148,9 +148,9 @@ def configurations(model, preset, data):
     base["strength"] = STRENGTH.get(model, 1.0)
     base["learning_rate"] = settings.get("rates", {}).get(model, base["learning_rate"])
     pairs = settings["trained"] if model in SLIDES else settings["trained"][:1]
-    found = [base | dict(size=size, digits=digits) for size, digits in pairs]
+    configs = [base | dict(size=size, digits=digits) for size, digits in pairs]
     longer = settings.get("long", {}).get(model, ())
-    return found + [found[0] | more for more in longer]
+    return configs + [configs[0] | more for more in longer]
 
 
 class Numbers:
@@ -245,12 +245,12 @@ def transfer(network, model, data, config):
     """Accuracy on sets of other sizes than the network was trained for."""
     from reproductions.tasks.sorting.networks import SCORES
 
-    found = {}
+    accuracies = {}
     for n in SIZES:
         able = model not in SCORES and n != config["size"]
         there = evaluate(network, *data.sets("test", n), config) if able else {}
-        found |= {f"{key}_{n}": there.get(key) for key in ("exact", "elementwise")}
-    return found
+        accuracies |= {f"{key}_{n}": there.get(key) for key in ("exact", "elementwise")}
+    return accuracies
 
 
 def trace(network, data, config):
@@ -291,9 +291,9 @@ def plot(records, path):
         style = dict(color=f"C{i % 10}", marker="o" if i < 10 else "s", label=label)
         style["linestyle"] = ":" if size != usual else "--" if more else "-"
         for axes, metric in zip(panels, ("exact", "elementwise"), strict=True):
-            found = {n: test[f"{metric}_{n}"] for n in SIZES} | {size: test[metric]}
-            found = {n: value for n, value in sorted(found.items()) if value is not None}
-            axes.plot(found.keys(), found.values(), **style)
+            points = {n: test[f"{metric}_{n}"] for n in SIZES} | {size: test[metric]}
+            points = {n: value for n, value in sorted(points.items()) if value is not None}
+            axes.plot(points.keys(), points.values(), **style)
     panels[0].set(xscale="log", xlabel="n", ylabel="sets sorted whole")
     panels[1].set(xscale="log", xlabel="n", ylabel="places that hold the right number")
     for axes in panels:

@@ -125,13 +125,13 @@ class Sorter(keras.Model):
             return ops.mean((sorting.fast_rank(y_pred, self.strength) - ranks) ** 2)
         if self.method in LIKELIHOODS:
             keys, way = ops.take_along_axis(y_pred, order, axis=1), LIKELIHOODS[self.method]
-            found = hyper.sort_log_likelihood(keys, self.strength, **way)
-            return -ops.mean(found) / self.size
+            likelihood = hyper.sort_log_likelihood(keys, self.strength, **way)
+            return -ops.mean(likelihood) / self.size
         truth = ops.one_hot(order, self.size)  # [b, place, element]
         if self.method == "quicksort_depths":
             elements = self._identities(y_pred)
-            *_, found, goals = self.quicksort(elements, y_pred, truth, training=True)
-            return self.size * ops.mean((found - goals) ** 2)
+            *_, stages, goals = self.quicksort(elements, y_pred, truth, training=True)
+            return self.size * ops.mean((stages - goals) ** 2)
         matrix = self.matrix(y_pred)
         if self.method == "quicksort_published":
             return self.size * ops.mean((matrix - truth) ** 2)

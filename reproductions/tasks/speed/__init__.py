@@ -145,11 +145,11 @@ def measure(model, config, seed, data):
         step()
         step()
     for _ in range(config["repeats"]):
-        for step, found in zip(contestants, times, strict=True):
+        for step, durations in zip(contestants, times, strict=True):
             start = time.perf_counter()
             step()
-            found.append(1000 * (time.perf_counter() - start))
-    medians = [statistics.median(found) for found in times]
+            durations.append(1000 * (time.perf_counter() - start))
+    medians = [statistics.median(durations) for durations in times]
     peaks = [_in_process(model, contender, config, seed) for contender in contenders]
     test = {"ms": medians[0], "mb": peaks[0]}
     if len(contestants) > 1:
@@ -191,15 +191,15 @@ def plot(records, path):
     """Time and memory against size, ours and dense."""
     from matplotlib.figure import Figure
 
-    found = [run for run in records if run["model"] == "growth"]
-    if not found:
+    runs = [run for run in records if run["model"] == "growth"]
+    if not runs:
         return
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, unit, label in zip(panels, ("ms", "mb"), ("ms a step", "peak MB"), strict=True):
         for key, name in ((unit, "sparse hyperlayer"), (f"other_{unit}", "dense layer")):
             points = {}
-            for run in found:
+            for run in runs:
                 if key in run["metrics"]["test"]:
                     size, value = run["config"]["size"], run["metrics"]["test"][key]
                     points.setdefault(size, []).append(value)

@@ -102,21 +102,25 @@ def draw(network, data, config, path, traces):
     """Real drawings beside the network's own at two temperatures; what a HyperLSTM's page shows."""
     from reproductions.tasks.strokes import networks, plots
 
-    real = [one[one[:, 3] > 0, :3] for one in data.test[1][:DRAWN]]
-    steps = int(np.mean([len(one) for one in real])) + 16
+    real = [drawing[drawing[:, 3] > 0, :3] for drawing in data.test[1][:DRAWN]]
+    steps = int(np.mean([len(drawing) for drawing in real])) + 16
     rows, changes = {"real": real[:8]}, None
     for temperature in (1.0, TEMPERATURE):
-        points, found = networks.draw(network, DRAWN, steps, temperature)
-        own = [one[: 1 + max(np.flatnonzero(one[:, 2]), default=steps)] for one in points]
+        points, all_changes = networks.draw(network, DRAWN, steps, temperature)
+        own = [
+            drawing[: 1 + max(np.flatnonzero(drawing[:, 2]), default=steps)] for drawing in points
+        ]
         rows[f"drawn, T = {temperature:g}"] = own[:8]
-    if found is not None:
-        found = [change[: len(one)] for change, one in zip(found, own, strict=True)]
-        changes = found[0]
+    if all_changes is not None:
+        all_changes = [
+            change[: len(drawing)] for change, drawing in zip(all_changes, own, strict=True)
+        ]
+        changes = all_changes[0]
         about = (
             f"Drawn point by point by the model {network.name}. Temperature {TEMPERATURE}: "
             "likely points are preferred."
         )
-        plots.store(own, found, about, path.parent / "drawings" / f"{path.stem}.json")
+        plots.store(own, all_changes, about, path.parent / "drawings" / f"{path.stem}.json")
     plots.samples(rows, changes, path)
 
 

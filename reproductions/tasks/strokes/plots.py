@@ -20,7 +20,7 @@ def lines(points):
 def show(axes, points):
     from matplotlib.collections import LineCollection
 
-    strokes = [np.repeat(one, 2, axis=0) if len(one) == 1 else one for one in lines(points)]
+    strokes = [np.repeat(line, 2, axis=0) if len(line) == 1 else line for line in lines(points)]
     axes.add_collection(LineCollection(strokes, colors="k", linewidths=0.8, capstyle="round"))
     axes.autoscale_view()
     axes.set(xticks=(), yticks=(), aspect="equal")

@@ -147,5 +147,5 @@ def generate(
     text = "".join(text)
     if not return_weight_changes:
         return text
-    small = np.concatenate([one[2] for one in [*passed, states]][-length - 1 :])
+    small = np.concatenate([state[2] for state in [*passed, states]][-length - 1 :])
     return text, np.asarray(network.recurrent.cell.weight_changes(small[:-1], small[1:]))

@@ -74,9 +74,9 @@ def curves(records, order, path):
     ordered = sorted(groups.items(), key=lambda group: (order.index(group[0][0]), group[0]))
     for i, ((model, data, _), runs) in enumerate(ordered):
         config, valid = runs[0]["config"], [run["metrics"]["valid"] for run in runs]
-        bits = _mean(one["curve"] for one in valid)
+        bits = _mean(metrics["curve"] for metrics in valid)
         a_epoch = config["steps"] * config["batch"] * config["length"] / 1e6
-        minutes = np.cumsum(_mean(one.get("processor_seconds", []) for one in valid)) / 60
+        minutes = np.cumsum(_mean(metrics.get("processor_seconds", []) for metrics in valid)) / 60
         style = dict(color=f"C{i % 10}", linestyle="-" if i < 10 else "--")
         style |= dict(label=f"{model}, {data}", marker=".", markersize=3)
         panels[0].plot([a_epoch * (n + 1) for n in range(len(bits))], bits, **style)
