@@ -1,4 +1,4 @@
-"""Five tasks one after the other, two digits each: a hypernetwork against forgetting.
+"""Digits learned in five tasks, one after the other: who forgets the earlier ones?
 
 A multi-headed MLP, 784-100-100-10, tells two digits apart in each task, by the task's own two
 outputs. `fine_tuning` trains it on task after task. `ewc` holds its weights by their Fisher
@@ -169,9 +169,10 @@ def plot(records, path):
     groups = {}
     for run in sorted(records, key=lambda run: MODELS.index(run["model"])):
         beta = run["config"].get("beta")
-        title = run["model"] + ("" if beta is None else f", β = {beta:g}")
-        if beta is not None and run["config"].get("chunk_order") is None:
-            title += ", strips"
+        title = run["model"]
+        if beta is not None:
+            layout = run["config"].get("chunk_order", "strips")
+            title += f"\nβ = {beta:g}, {layout} in chunks"
         groups.setdefault(title, []).append(run["metrics"]["valid"]["curves"])
     figure = Figure(figsize=(2.6 * len(groups), 2.8), layout="constrained")
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
@@ -183,7 +184,8 @@ def plot(records, path):
             else:
                 after = np.arange(t + 1, len(curves) + 1)
                 axes.plot(after, curves[t:, t], "o-", color=f"C{t}", label=f"task {t + 1}")
-        axes.set(title=title, xlabel="tasks learned", xlim=(0.7, TASKS + 0.3))
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel="tasks learned", xlim=(0.7, TASKS + 0.3))
     panels[0].set_ylabel("accuracy, task known")
     panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=90)
