@@ -139,41 +139,6 @@ def test_the_mask_of_node_features_reaches_a_graph_layer():
     np.testing.assert_allclose(array(y), expected, atol=1e-6)
 
 
-def shared_networks(kind):
-    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(8, "relu")])
-    if kind == "glimpses":
-        given = keras.Input((5, 5, 1))
-        outputs = [layers.Glimpse(2, network)(given) for _ in range(2)]
-    elif kind == "sources":
-        given = keras.Input((6,))
-        outputs = [
-            layers.SparseHyperlayer((3,), layers.DenseSource(4, network))(given) for _ in "ab"
-        ]
-    else:
-        given = keras.Input((6,))
-        source = layers.FreeSource(4)
-        outputs = [layers.SparseHyperlayer((3,), source)(given) for _ in range(2)]
-    return keras.Model(given, keras.layers.Add()(outputs))
-
-
-@pytest.mark.parametrize("kind", ["glimpses", "sources", "one source"])
-def test_what_two_layers_share_stays_one(kind, tmp_path):
-    model = shared_networks(kind)
-    x = normal(2, *model.input_shape[1:])
-    for weight in model.weights:
-        if "seed" not in weight.path:
-            weight.assign(array(weight) + normal(*weight.shape, seed=1))
-    expected = array(model(x))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(array(loaded(x)), expected, atol=1e-5)
-    clone = keras.models.clone_model(model)
-    for copy in (loaded, clone):
-        assert len(copy.trainable_weights) == len(model.trainable_weights)
-    clone.set_weights(model.get_weights())
-    np.testing.assert_allclose(array(clone(x)), expected, atol=1e-5)
-
-
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's check of numerics")
 def test_training_makes_no_number_that_is_not_finite():
     import tensorflow as tf

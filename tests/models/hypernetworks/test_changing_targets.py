@@ -1,4 +1,4 @@
-"""Hypernetworks of frozen, quantized and shared networks, and of networks with LoRA."""
+"""Hypernetworks of frozen and quantized networks, and of networks with LoRA."""
 
 import pickle
 
@@ -8,7 +8,6 @@ import pytest
 from gradients import array
 from keras import layers
 
-from hyperkeras.layers import ChunkedHead, DenseHead
 from hyperkeras.models import Hypernetwork
 
 rng = np.random.default_rng(0)
@@ -98,27 +97,6 @@ def test_a_frozen_model_around_a_hypernetwork_is_copied(copy, tmp_path):
     twin = copy(model, tmp_path)
     np.testing.assert_allclose(array(twin(values)), array(model(values)), atol=1e-6)
     assert not twin.trainable_variables
-
-
-@copies
-@pytest.mark.parametrize("with_chunk_network", [False, True])
-def test_shared_networks_stay_shared(copy, with_chunk_network, tmp_path):
-    features = body()
-    make_head = DenseHead
-    if with_chunk_network:
-        network = keras.Sequential([keras.Input((9,)), layers.Dense(5, "relu")])
-        make_head = lambda: ChunkedHead(10, 2, network)  # noqa: E731
-    pair = [Hypernetwork(mlp(), features, make_head(), per_sample=True) for _ in range(2)]
-    c, x = keras.Input((4,)), keras.Input((5,))
-    model = keras.Model([c, x], pair[1]([c, pair[0]([c, x])]))
-    values = [normal(3, 4), normal(3, 5)]
-    twin = copy(model, tmp_path)
-    first, second = [layer for layer in twin.layers if isinstance(layer, Hypernetwork)]
-    assert first.body is second.body is not features
-    if with_chunk_network:
-        assert first.head.network is second.head.network
-    assert len(twin.weights) == len(model.weights)
-    np.testing.assert_allclose(array(twin(values)), array(model(values)), atol=1e-6)
 
 
 def attention():
