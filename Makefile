@@ -29,7 +29,8 @@ test-jax: $(VENV)/installed-jax
 # XLA compiles much, which with all its optimizations takes longer than the tests.
 on = ALL_BACKENDS=1 KERAS_BACKEND=$(1) JAX_PLATFORMS=cpu \
 	XLA_FLAGS=--xla_backend_optimization_level=0 \
-	$(BIN)/python -m pytest -n 2 tests/test_backends.py --junitxml=build/backends/$(1).xml
+	$(BIN)/python -m pytest -n 2 tests/test_backends.py tests/conformance/test_exports.py \
+	--junitxml=build/backends/$(1).xml
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check

@@ -85,8 +85,7 @@ class TopKSource(NetworkSource):
         if self.scores_regularizer is not None and not is_exporting():  # files have no losses
             batch = ops.cast(ops.shape(scores)[0], scores.dtype)
             self.add_loss(self.scores_regularizer(scores) / batch)
-        _, index = ops.top_k(ops.abs(scores), self.num_tuples)  # [b, k]
-        index = ops.cast(index, "int32")
+        index = self._highest(ops.abs(scores))
         row = row_numbers(
             scores
         )  # taken from one long column: exports know no gather along an axis
@@ -98,6 +97,15 @@ class TopKSource(NetworkSource):
             index = index // s
         means = ops.cast(ops.stack(columns, axis=-1), scores.dtype)  # [b, k, c]
         return means, ops.zeros_like(means), values
+
+    def _highest(self, scores: Tensor) -> Tensor:
+        """The indices of the k highest scores: int32 `[b, k]`."""
+        if keras.backend.backend() == "jax" and is_exporting():
+            # TensorFlow can't read JAX's `top_k` in a SavedModel. The sort is stable, too.
+            index = ops.argsort(-scores)[:, : self.num_tuples]
+        else:
+            _, index = ops.top_k(scores, self.num_tuples)
+        return ops.cast(index, "int32")
 
     def get_config(self) -> Config:
         config = super().get_config()
