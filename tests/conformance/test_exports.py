@@ -111,6 +111,8 @@ def limits():
 
 def matrix():
     """Every case and format from this backend; those of the table have to fail."""
+    if "ALL_BACKENDS" not in os.environ:
+        return
     backend, titles = OFFERED[BACKEND]
     known = limits()
     for title in titles:
@@ -125,7 +127,7 @@ def matrix():
 
 
 @pytest.mark.skipif("ALL_BACKENDS" not in os.environ, reason="run by `make test-backends`")
-@pytest.mark.parametrize("name, title, unroll", matrix() if "ALL_BACKENDS" in os.environ else [])
+@pytest.mark.parametrize("name, title, unroll", list(matrix()))
 def test_every_exported_layer_gives_the_same_elsewhere(name, title, unroll, tmp_path):
     check_export(*exported(name, unroll), title, tmp_path)
 
