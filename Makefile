@@ -24,7 +24,7 @@ test-backends: $(VENV)/installed-backends
 	$(BIN)/python tests/backends_table.py build/backends
 
 test-jax: $(VENV)/installed-jax
-	$(call on,jax)
+	$(call on,jax) tests/layers/rnn/test_fast_path_jax.py
 
 # XLA compiles much, which with all its optimizations takes longer than the tests.
 on = ALL_BACKENDS=1 KERAS_BACKEND=$(1) JAX_PLATFORMS=cpu \

@@ -33,19 +33,17 @@ class FastRecurrent(Recurrent):
         self.use_xla = bool(use_xla)
 
     def takes_fast_path(self, steps: int | None) -> bool:
-        """Whether the recurrence is compiled by XLA, here on TensorFlow in full precision."""
+        """Whether the recurrence takes the fast path, on TensorFlow and JAX in full precision."""
         if not (
             self.use_xla
             and not self.unroll
-            and keras.backend.backend() == "tensorflow"
+            and keras.backend.backend() in ("tensorflow", "jax")
             and self.cell.activation is keras.activations.tanh
             and self.cell.recurrent_activation is keras.activations.sigmoid
             and self.compute_dtype in ("float32", "float64")
             and steps != 0
         ):
             return False
-        from hyperkeras.ops.rnn.fused_loop_tensorflow import can_compile
-
         return can_compile() and not is_exporting()
 
     def loop(
@@ -69,7 +67,9 @@ class FastRecurrent(Recurrent):
         for name, x in given.items():
             given[name] = ops.swapaxes(ops.flip(x, axis=1) if self.go_backwards else x, 0, 1)
         outputs, states = self.fast_loop(given.pop("x"), initial_state, given, training)
-        if mask is not None:  # before the first step that counts, Keras gives zeros
+        # Before the first step that counts, Keras gives zeros, but on JAX the first state.
+        zeros = self.zero_output_for_mask or keras.backend.backend() != "jax"
+        if mask is not None and zeros:
             shown = given["mask"]
             if not self.zero_output_for_mask:
                 shown = ops.cumsum(ops.cast(shown, "int32"), axis=0) > 0
@@ -80,8 +80,20 @@ class FastRecurrent(Recurrent):
         return {**super().get_config(), "use_xla": self.use_xla}
 
 
+def can_compile() -> bool:
+    """Whether the backend can compile a whole sequence now."""
+    if keras.backend.backend() != "tensorflow":
+        return True
+    from hyperkeras.ops.rnn import fused_loop_tensorflow
+
+    return fused_loop_tensorflow.can_compile()
+
+
 def lstm_weights(cell: LayerNormLSTMCell) -> dict[str, Any]:
     """Of a `LayerNormLSTMCell`, as the fast paths take them."""
     bias = ops.zeros((4 * cell.units,), cell.compute_dtype) if cell.bias is None else cell.bias
     weights = {"kernel": cell.kernel, "recurrent_kernel": cell.recurrent_kernel, "bias": bias}
-    return weights if cell.norm is None else {**weights, "norm": cell.norm}
+    weights = {name: ops.convert_to_tensor(weight) for name, weight in weights.items()}
+    if cell.norm is not None:
+        weights["norm"] = tuple(ops.convert_to_tensor(weight) for weight in cell.norm)
+    return weights

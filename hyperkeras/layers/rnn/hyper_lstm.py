@@ -96,12 +96,12 @@ class HyperLSTM(FastRecurrent):
     Parameters: the large network's 4n (x + n + 1), the small one's 4m (x + n + m + 1), with layer
     norm 10n + 10m, and for generation 12me + 8e + 12en.
 
-    On TensorFlow, XLA compiles the recurrence, with a gradient written by hand. This fast path
-    gives the same values and derivatives as the cell in `keras.layers.RNN`. XLA compiles once for
-    each batch size and length, which takes seconds: if your lengths vary much, pad them to a few,
-    or set `use_xla=False`.
+    On TensorFlow and JAX the layer takes a fast path: XLA compiles the whole recurrence, with a
+    derivative written by hand. It gives the same values and derivatives as the cell in
+    `keras.layers.RNN`. XLA compiles once for each batch size and length, which takes seconds: if
+    your lengths vary much, pad them to a few, or set `use_xla=False`.
 
-    The layer runs its cell step by step on other backends, in half precision, with `unroll`, with
+    The layer runs its cell step by step on PyTorch, in half precision, with `unroll`, with
     activations other than tanh and sigmoid, while a model is exported, and under
     `tf.debugging.enable_check_numerics()`. An export to LiteRT needs `unroll=True`, or an
     interpreter with TensorFlow's own operations. A `tf.autodiff.ForwardAccumulator` around a
@@ -236,19 +236,22 @@ class HyperLSTM(FastRecurrent):
     def fast_loop(
         self, x: Tensor, initial_state: Any, sequences: dict[str, Tensor], training: bool
     ) -> tuple[Any, ...]:
-        from hyperkeras.ops.rnn import hyper_lstm_tensorflow
-
         cell = self.cell
-        weights = {"large": lstm_weights(cell), "small": lstm_weights(cell.hyper_cell)}
-        h, hyper_h, c, hyper_c = hyper_lstm_tensorflow.hyper_lstm(
-            x,
-            initial_state,
-            {**weights, **cell.generation()},
-            cell.forget_bias,
-            cell.hyper_forget_bias,
-            sequences,
-            remember=training,
-        )
+        weights = {
+            "large": lstm_weights(cell),
+            "small": lstm_weights(cell.hyper_cell),
+            **{name: ops.convert_to_tensor(w) for name, w in cell.generation().items()},
+        }
+        biases = (cell.forget_bias, cell.hyper_forget_bias)
+        arguments = (x, tuple(initial_state), weights, *biases, sequences)
+        if keras.backend.backend() == "jax":
+            from hyperkeras.ops.rnn import hyper_lstm_jax
+
+            h, hyper_h, c, hyper_c = hyper_lstm_jax.hyper_lstm(*arguments)
+        else:
+            from hyperkeras.ops.rnn import hyper_lstm_tensorflow
+
+            h, hyper_h, c, hyper_c = hyper_lstm_tensorflow.hyper_lstm(*arguments, remember=training)
         outputs = h
         if cell.return_weight_changes:
             before = ops.concatenate([initial_state[2][None], hyper_h[:-1]], axis=0)

@@ -73,12 +73,12 @@ class LayerNormLSTM(FastRecurrent):
 
     Parameters: 4n (x + n + 1), and 10n with layer norm.
 
-    On TensorFlow, XLA compiles the recurrence, with a gradient written by hand. This fast path
-    gives the same values and derivatives as the cell in `keras.layers.RNN`. XLA compiles once for
-    each batch size and length, which takes seconds: if your lengths vary much, pad them to a few,
-    or set `use_xla=False`.
+    On TensorFlow and JAX the layer takes a fast path: XLA compiles the whole recurrence, with a
+    derivative written by hand. It gives the same values and derivatives as the cell in
+    `keras.layers.RNN`. XLA compiles once for each batch size and length, which takes seconds: if
+    your lengths vary much, pad them to a few, or set `use_xla=False`.
 
-    The layer runs its cell step by step on other backends, in half precision, with `unroll`, with
+    The layer runs its cell step by step on PyTorch, in half precision, with `unroll`, with
     activations other than tanh and sigmoid, while a model is exported, and under
     `tf.debugging.enable_check_numerics()`. An export to LiteRT needs `unroll=True`, or an
     interpreter with TensorFlow's own operations. A `tf.autodiff.ForwardAccumulator` around a
@@ -164,14 +164,14 @@ class LayerNormLSTM(FastRecurrent):
     def fast_loop(
         self, x: Tensor, initial_state: Any, sequences: dict[str, Tensor], training: bool
     ) -> tuple[Any, ...]:
-        from hyperkeras.ops.rnn import layer_norm_lstm_tensorflow
+        cell = self.cell
+        arguments = (x, tuple(initial_state), lstm_weights(cell), cell.forget_bias, sequences)
+        if keras.backend.backend() == "jax":
+            from hyperkeras.ops.rnn import layer_norm_lstm_jax
 
-        h, c = layer_norm_lstm_tensorflow.layer_norm_lstm(
-            x,
-            initial_state,
-            lstm_weights(self.cell),
-            self.cell.forget_bias,
-            sequences,
-            remember=training,
-        )
+            h, c = layer_norm_lstm_jax.layer_norm_lstm(*arguments)
+        else:
+            from hyperkeras.ops.rnn import layer_norm_lstm_tensorflow
+
+            h, c = layer_norm_lstm_tensorflow.layer_norm_lstm(*arguments, remember=training)
         return h, [h[-1], c]

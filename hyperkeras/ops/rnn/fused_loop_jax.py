@@ -1,0 +1,144 @@
+"""What the fast recurrent paths on JAX share: an LSTM's step, its derivative, masks.
+
+A recurrence is a `jax.custom_jvp`: its derivative is a second scan, linear in the tangents, which
+JAX transposes into the gradient. So gradients, `jvp` and derivatives of derivatives are all exact.
+The products of tangents with weights stand before that scan, those of the weights' gradients
+after its transpose. Gates come first: `[4, b, n]`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hyperkeras.ops.rnn.layer_norm_lstm import EPSILON
+
+Weights = dict[str, Any]
+
+
+class Normalized(NamedTuple):
+    """A layer norm's result before gain and offset, and the deviation it was divided by."""
+
+    unit: jax.Array
+    deviation: jax.Array
+
+
+class StepMemory(NamedTuple):
+    """What a step's derivative needs; the last two only with layer norm."""
+
+    gates: jax.Array  # after their activations, [4, b, n]
+    seen: jax.Array  # tanh of the memory, [b, n]
+    normalized: Normalized | None
+    cell_normalized: Normalized | None
+
+
+def normalize(x: jax.Array) -> Normalized:
+    """Layer norm over the last axis, without gain and offset."""
+    x = x - jnp.mean(x, axis=-1, keepdims=True)
+    deviation = jnp.sqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
+    return Normalized(x / deviation, deviation)
+
+
+def normalize_tangent(dx: jax.Array, at: Normalized) -> jax.Array:
+    """The tangent of `Normalized.unit`. This linear map is its own transpose."""
+    along = jnp.mean(dx * at.unit, axis=-1, keepdims=True)
+    return (dx - jnp.mean(dx, axis=-1, keepdims=True) - at.unit * along) / at.deviation
+
+
+def by_gate(vector: jax.Array) -> jax.Array:
+    """`[4n]` as `[4, 1, n]`."""
+    return vector.reshape(4, 1, -1)
+
+
+def gates_first(x: jax.Array) -> jax.Array:
+    """`[b, 4n]` as `[4, b, n]`."""
+    return blocks_first(x, 4)
+
+
+def blocks_first(x: jax.Array, count: int) -> jax.Array:
+    """`[b, count n]` as `[count, b, n]`."""
+    return x.reshape(x.shape[0], count, -1).swapaxes(0, 1)
+
+
+def times_transposed(x: jax.Array, transposed: jax.Array) -> jax.Array:
+    """`x` times the transpose of the second: the gradient's product is then a plain one."""
+    return jax.lax.dot_general(x, transposed, (((1,), (1,)), ((), ())))
+
+
+def lstm_step(
+    gates: jax.Array, c: jax.Array, noise: jax.Array | None, norm: Any, forget_bias: float
+) -> tuple[jax.Array, jax.Array, StepMemory]:
+    """h', c' and what the derivative needs, from the gates `[4, b, n]` before their layer norm."""
+    normalized = cell_normalized = None
+    if norm is not None:
+        normalized = normalize(gates)
+        gates = by_gate(norm[0]) * normalized.unit + by_gate(norm[1])
+    # The logistic function by tanh, so that all gates are one operation.
+    scale = jnp.array([0.5, 0.5, 1.0, 0.5], gates.dtype)[:, None, None]
+    bias = jnp.array([0.0, forget_bias, 0.0, 0.0], gates.dtype)[:, None, None]
+    gates = scale * jnp.tanh(scale * (gates + bias)) + (1 - scale)
+    i, f, g, o = gates
+    c = f * c + i * (g if noise is None else g * noise)
+    seen = c
+    if norm is not None:
+        cell_normalized = normalize(c)
+        seen = norm[2] * cell_normalized.unit + norm[3]
+    seen = jnp.tanh(seen)
+    return o * seen, c, StepMemory(gates, seen, normalized, cell_normalized)
+
+
+class Factors(NamedTuple):
+    """What tangents are multiplied by, for all steps at once."""
+
+    to_gates: jax.Array  # [t, 4, b, n]
+    to_seen: jax.Array
+    forget: jax.Array
+    normalized: Normalized | None
+    cell_normalized: Normalized | None
+
+
+def lstm_factors(memory: StepMemory, c: jax.Array, noise: jax.Array | None) -> Factors:
+    """The factors, from what the steps kept and the memory c `[t, b, n]` before each."""
+    i, f, g, o = (memory.gates[:, y] for y in range(4))
+    seen, into, added = memory.seen, i, g
+    if noise is not None:
+        into, added = i * noise, g * noise
+    to_gates = (added * i * (1 - i), c * f * (1 - f), into * (1 - g * g), seen * o * (1 - o))
+    return Factors(
+        jnp.stack(to_gates, axis=1),
+        o * (1 - seen * seen),
+        f,
+        memory.normalized,
+        memory.cell_normalized,
+    )
+
+
+def lstm_tangent(
+    dgates: jax.Array, dc: jax.Array, now: Factors, norm: Any, dnorm: Any
+) -> tuple[jax.Array, jax.Array]:
+    """The tangents of h' and c', from those of the gates before layer norm, of c and of norm."""
+    if now.normalized is not None:
+        dunit = normalize_tangent(dgates, now.normalized)
+        dgates = by_gate(norm[0]) * dunit + by_gate(dnorm[0]) * now.normalized.unit
+        dgates = dgates + by_gate(dnorm[1])
+    dgates = now.to_gates * dgates
+    # Sums instead of slices, whose gradients JAX would pad.
+    to_c = jnp.array([1, 1, 1, 0], dgates.dtype)[:, None, None]
+    dc = now.forget * dc + jnp.sum(to_c * dgates, axis=0)
+    dseen = dc
+    if now.cell_normalized is not None:
+        dunit = normalize_tangent(dc, now.cell_normalized)
+        dseen = norm[2] * dunit + dnorm[2] * now.cell_normalized.unit + dnorm[3]
+    return now.to_seen * dseen + jnp.sum((1 - to_c) * dgates, axis=0), dc
+
+
+def where_counted(mask: jax.Array | None, new: Any, old: Any) -> Any:
+    """The new states where the step counts, else the old ones."""
+    if mask is None:
+        return new
+    return jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, old)
+
+
+def before(first: jax.Array, stack: jax.Array) -> jax.Array:
+    """States before each step, from the first one and those after each."""
+    return jnp.concatenate([first[None], stack[:-1]], axis=0)
