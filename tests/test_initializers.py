@@ -93,8 +93,10 @@ def test_fans_of_layers_whose_kernels_do_not_show_them():
     from hyperkeras.models.hypernetworks import weight_selection
 
     pieces = weight_selection.choose(target, None).pieces
-    fans = {p.variable.path.split("/", 1)[1]: p.fans for p in pieces if not p.is_bias}
+    fans = {
+        g.variable.path.split("/", 1)[1]: g.piece.map_fans for g in pieces if not g.piece.is_bias
+    }
     assert fans["query/kernel"] == (6, 6) and fans["attention_output/kernel"] == (6, 6)
     images = keras.Sequential([keras.Input((5, 5, 4)), layers.DepthwiseConv2D(3)])
-    (piece, _) = weight_selection.choose(images, None).pieces
-    assert piece.fans == (9, 9)
+    (kernel, _) = weight_selection.choose(images, None).pieces
+    assert kernel.piece.map_fans == (9, 9)

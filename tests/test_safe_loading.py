@@ -21,8 +21,8 @@ UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal
 UNSAFE_NAMES = {"eval", "exec", "compile", "__import__", "enable_unsafe_deserialization", "Lambda"}
 # Data sets that exist in no other format, which the user names; and the name of an error.
 ALLOWED = {
-    ("reproductions/drawings.py", "pickle.UnpicklingError"),
-    ("reproductions/drawings.py", "allow_pickle=True"),
+    ("reproductions/data/pen_strokes.py", "pickle.UnpicklingError"),
+    ("reproductions/data/pen_strokes.py", "allow_pickle=True"),
 }
 
 

@@ -164,7 +164,7 @@ def test_log_odds_of_the_cauchy_sigmoid_are_exact_far_out():
     slopes = (1 / tails[0] + 1 / tails[1]) / (1 + wide**2)
     np.testing.assert_allclose(tape.gradient(found, x), slopes, rtol=1e-5, atol=1e-15)
     assert ops.choice_logits(x) is x
-    with pytest.raises(ValueError, match="`sigmoid` must be 'logistic' or 'cauchy'.*'tanh'"):
+    with pytest.raises(ValueError, match="`sigmoid`, expected one of 'logistic', 'cauchy'.*'tanh'"):
         ops.choice_logits(x, "tanh")
 
 
@@ -212,7 +212,7 @@ def test_the_likelihood_with_random_pivots_is_the_mean_over_all_runs(sigmoid):
     expected[1] = of(keys[1, :4].astype("float64"))
     np.testing.assert_allclose(found(padded, np.array([5, 4])), expected, rtol=1e-4)
     np.testing.assert_array_equal(found(keys[:, :1]), 0)
-    with pytest.raises(ValueError, match="`pivots` must be 'median' or 'random'.*'first'"):
+    with pytest.raises(ValueError, match="`pivots`, expected one of 'median', 'random'.*'first'"):
         ops.sort_log_likelihood(keys, pivots="first")
 
 

@@ -54,7 +54,7 @@ class LayerwiseHead(EmbeddingHead):
     head = hyperkeras.layers.LayerwiseHead()
     head.bind(network.trainable_weights)
     head(keras.random.normal((3, 5))).shape  # (3, 144)
-    head.count_params()  # (370)
+    head.count_params()  # 370 numbers
     ```
 
     References:

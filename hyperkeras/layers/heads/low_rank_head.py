@@ -49,7 +49,7 @@ class LowRankHead(Head):
     head = hyperkeras.layers.LowRankHead(rank=2)
     head.bind(network.trainable_weights)
     head(keras.random.normal((3, 5))).shape  # (3, 144)
-    head.count_params()  # (320)
+    head.count_params()  # 320 numbers
     ```
     """
 

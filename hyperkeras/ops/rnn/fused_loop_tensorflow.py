@@ -122,7 +122,9 @@ def scan(
 
     def body(k, carry, stacks):
         t = length - 1 - k if reverse else k
-        carry, outputs = step(carry, {name: x.read(t) for name, x in unstacked.items()})
+        carried, outputs = step(carry, {name: x.read(t) for name, x in unstacked.items()})
+        # A step may lose a size that its start knows, as that of a batch of one.
+        carry = tf.nest.map_structure(lambda x, y: tf.ensure_shape(x, y.shape), carried, carry)
         return k + 1, carry, {name: stacks[name].write(t, y) for name, y in outputs.items()}
 
     _, carry, stacks = tf.while_loop(
