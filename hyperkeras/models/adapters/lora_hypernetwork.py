@@ -123,8 +123,8 @@ class LoRAHypernetwork(Hypernetwork):
             condition: Tensor of shape `[1, ...]`, or a nest of them.
 
         Returns:
-            Dict `{path of a layer: (A, B)}`. The layer's kernel with the adapter is
-            `kernel + alpha / rank * A @ B`.
+            Dictionary from the path of each adapted layer to its pair of factors A and B. The
+            layer's kernel with the adapter is `kernel + alpha / rank * A @ B`.
         """
         factors = self._factors(condition)
         named: dict[str, tuple[Tensor, Tensor]] = {}
