@@ -1,9 +1,10 @@
 """How a task's results are shown: what its page, its chart and the README read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+FAMILIES = ("dense", "static", "dynamic", "sparse", "recurrent")  # the columns of the matrix
 Patterns = tuple[str, ...]  # of names, with * and ? as in file names
 
 
@@ -31,11 +32,41 @@ class Headline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """A task's row of the matrix: a model of each family, on the same data.
+
+    The models of a row have trainable parameters that differ by at most 5 %. All of them are in the
+    presets `demo`, whose runs take seconds, and `quick`.
+
+    Args:
+        what: Words that say what is measured: "digits among clutter: accuracy".
+        models: Models by family, where they have another name than their family. "recurrent" is
+            the control of "dynamic": the same network with a plain recurrent layer.
+        more: Further models, such as combinations of two families.
+        chance: Gives the first metric of a network that learned nothing, from a configuration.
+    """
+
+    what: str
+    models: Mapping[str, str] = field(default_factory=dict)
+    more: Patterns = ()
+    chance: Callable[[dict[str, Any]], float] | None = None
+
+    def model(self, family: str) -> str:
+        """The model of a family."""
+        return self.models.get(family, family)
+
+    def all_models(self) -> tuple[str, ...]:
+        """The models of the row, those of the families first."""
+        return (*map(self.model, FAMILIES), *self.more)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Display:
     """What is particular to a task's tables and chart.
 
     Args:
         headline: Row of the README's table, if the task has one there.
+        matrix: The task's row of the matrix, if it has one.
         families: Family and the models in it: "static", "dynamic", "sparse", "hypernetwork", or
             "bound" for limits that are no contenders. All other models are baselines.
         compared: Groups of models that do the same job, so that one can be the best of them
@@ -48,6 +79,7 @@ class Display:
     """
 
     headline: Headline | None = None
+    matrix: Matrix | None = None
     families: Mapping[str, Patterns] = field(default_factory=dict)
     compared: tuple[Patterns, ...] = (("*",),)
     only: Mapping[str, Patterns] = field(default_factory=dict)

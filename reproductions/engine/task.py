@@ -162,7 +162,7 @@ class Task:
         metrics: Metrics and whether they are best at their "max" or "min". The first one chooses
             the weights and is the headline.
         data_sets: Names of the data sets, and what each is.
-        presets: Settings of "smoke", "quick" and "full": `data`, `seeds`, `epochs`, `steps`
+        presets: Settings of "smoke", "demo", "quick" and "full": `data`, `seeds`, `epochs`, `steps`
             (batches an epoch), `models` where not all belong to the preset, `more_seeds` (model:
             how many) where some have more of them, `study` (the preset whose trials the settings
             come from) where `tune` chose them, and the task's own.

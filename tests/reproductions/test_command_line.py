@@ -303,7 +303,7 @@ def test_every_task_keeps_the_protocol(name):
     assert task.name == name and task.about.strip()
     assert (task.measure is None) <= (task.data is not None and task.build is not None)
     assert set(task.metrics.values()) <= {"max", "min"}
-    assert set(task.presets) <= {"smoke", "quick", "full"}
+    assert set(task.presets) <= {"smoke", "demo", "quick", "full"}
     for preset, settings in task.presets.items():
         assert settings["data"] in task.data_sets and settings["seeds"] >= 1
         for model in task.models_of(preset):

@@ -8,7 +8,7 @@ from toy import toy_task
 
 from reproductions import __main__ as command_line
 from reproductions.engine import charts, pages, records, report, summary
-from reproductions.engine.display import Display, Headline
+from reproductions.engine.display import FAMILIES, Display, Headline
 from reproductions.engine.records import KEYS
 from reproductions.engine.summary import Estimate, Row
 
@@ -248,3 +248,7 @@ def test_displays_name_what_the_task_has(task):
     assert set(labels) <= set(task.labels)
     if display.headline is not None:
         assert {display.headline.baseline, display.headline.ours} <= set(task.models)
+    if display.matrix is not None:
+        assert set(display.matrix.models) <= set(FAMILIES)
+        for preset in ("demo", "quick"):
+            assert set(display.matrix.all_models()) <= set(task.models_of(preset))
