@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reproductions.data.data_dir import DataError
 from reproductions.data.without_test import WithoutTest
@@ -23,6 +23,15 @@ CHECKOUT = Path(__file__).parents[2]
 
 Job = dict[str, Any]  # what tells a run from others: task, model, preset, data, seed and config
 Advance = Callable[[float], None]
+
+
+class Run(NamedTuple):
+    """A run that is asked for, and the path of its record."""
+
+    task: Task
+    options: RunOptions
+    job: Job
+    path: Path
 
 
 def jobs(task: Task, models: Sequence[str], options: RunOptions) -> list[tuple[Job, Path]]:
@@ -41,19 +50,30 @@ def jobs(task: Task, models: Sequence[str], options: RunOptions) -> list[tuple[J
 
 def run(task: Task, models: Sequence[str], options: RunOptions) -> int:
     """Run what has no finished record of its configuration; the number of failures."""
+    return run_all([(task, models, options)])
+
+
+def run_all(asked: Sequence[tuple[Task, Sequence[str], RunOptions]]) -> int:
+    """Run models of several tasks under one progress bar; the number of failures."""
     from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
-    if task.data is not None:  # else it may measure time and memory as they are for all
+    if any(task.data is not None for task, _, _ in asked):  # else memory may be measured as for all
         malloc.keep_freed()
-    pending = [pair for pair in jobs(task, models, options) if not _done(*pair, options)]
+    pending = [
+        Run(task, options, job, path)
+        for task, models, options in asked
+        for job, path in jobs(task, models, options)
+        if not _done(job, path, options)
+    ]
     failed, over = 0, 0
     columns = "{task.description}", BarColumn(), "{task.percentage:.0f} %", TimeRemainingColumn()
     with Progress(*columns) as progress, contextlib.ExitStack() as stack:
-        bar = progress.add_task(task.name, total=sum(_epochs(job) for job, _ in pending))
+        bar = progress.add_task(asked[0][0].name, total=sum(_epochs(run.job) for run in pending))
         held = contextlib.closing(_locked(pending, progress.console.print))
-        for job, path in stack.enter_context(held):
+        for task, options, job, path in stack.enter_context(held):
             if not _done(job, path, options):  # by another process, since
-                progress.update(bar, description=_title(path), completed=over)
+                title = _title(path) if len(asked) == 1 else f"{task.name}: {_title(path)}"
+                progress.update(bar, description=title, completed=over)
 
                 def advance(count, past=over):
                     progress.update(bar, completed=past + count)
@@ -61,7 +81,7 @@ def run(task: Task, models: Sequence[str], options: RunOptions) -> int:
                 command = records.command(job, options)
                 record = execute(task, job, path, options, advance, command)
                 failed += record["status"] == "failed"
-                text = f"{_title(path)}: {_summary(record)}"
+                text = f"{title}: {_summary(record)}"
                 progress.console.print(text, markup=False, highlight=False)
             over += _epochs(job)
             progress.update(bar, completed=over)
@@ -76,21 +96,21 @@ def _title(path: Path) -> str:
     return path.stem.replace("-", " ")
 
 
-def _locked(pending: Sequence[tuple[Job, Path]], say: Callable) -> Generator[tuple[Job, Path]]:
+def _locked(pending: Sequence[Run], say: Callable) -> Generator[Run]:
     """Yields each run under its lock; last those that another process holds now."""
-    held: list[tuple[Job, Path]] = []
-    for wait, pairs in ((False, pending), (True, held)):
-        for job, path in pairs:
-            checkpoint = checkpoints.path_of(path)
+    held: list[Run] = []
+    for wait, runs in ((False, pending), (True, held)):
+        for run in runs:
+            checkpoint = checkpoints.path_of(run.path)
             if wait:
-                say(f"{_title(path)}: waiting for the process that runs it", markup=False)
+                say(f"{_title(run.path)}: waiting for the process that runs it", markup=False)
             with atomic_files.lock(checkpoint.with_suffix(".lock"), wait) as mine:
                 if not mine:
-                    held.append((job, path))
+                    held.append(run)
                     continue
-                atomic_files.sweep(path)
+                atomic_files.sweep(run.path)
                 atomic_files.sweep(checkpoint)
-                yield job, path
+                yield run
 
 
 def _done(job: Job, path: Path, options: RunOptions) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from reproductions.engine import checkpoints
+from reproductions.engine.matrix import costs
 from reproductions.engine.task import Task
 
 SIGN = {"max": 1, "min": -1}
@@ -132,6 +133,7 @@ class Training:
             self.progress, self.best = restored or (self.progress, self.best)
         times: dict[str, list[float]] = {"seconds": [], "processor_seconds": []}
         self.progress.setdefault("times", times)  # of each epoch; older checkpoints have none
+        self.progress.setdefault("fits", [])  # processor seconds of each epoch's steps
 
     def run(self, advance: Callable[[float], None]) -> dict:
         """Train, leave the weights in the network that were best on validation, and test those.
@@ -147,11 +149,20 @@ class Training:
         valid = self.progress["best"] | {"curve": self.progress["curve"]}
         if self.task.timed:
             valid |= self.progress["times"]
+        if self.task.display.matrix is not None:
+            valid |= self._costs()
         if not self.test:
             return {"valid": valid, "test": {}}
         test = self._evaluate(*self.data.test)
         test |= self.task.transfer(self.network, self.model, self.data, self.config)
         return {"valid": valid, "test": test}
+
+    def _costs(self):
+        """Of a training step, all threads counted, and of the evaluation of validation data."""
+        return {
+            "step_ms": costs.step_ms(self.progress["fits"], self.config["steps"]),
+            "inference_mb": costs.peak_mb(lambda: self._evaluate(*self.data.valid)),
+        }
 
     def _evaluate(self, x, y):
         metrics = self.task.evaluate(self.network, x, y, self.config)
@@ -188,6 +199,7 @@ class Training:
             if network.optimizer.use_ema:  # in whose place `fit` leaves the averages
                 trained.extend(variable.numpy() for variable in network.trainable_variables)
 
+        start = time.process_time()
         history = network.fit(
             prefetched(self.data.train(self.seed, epoch)),
             steps_per_epoch=steps,
@@ -195,6 +207,7 @@ class Training:
             verbose=0,
             callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count, on_epoch_end=keep)],
         ).history
+        self.progress["fits"].append(round(time.process_time() - start, 3))
         return history["loss"], trained
 
     def _keep(self, epoch, valid):

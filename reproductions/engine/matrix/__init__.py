@@ -1,0 +1,1 @@
+"""The matrix: families of networks against tasks, with what each costs."""
