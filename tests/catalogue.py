@@ -202,6 +202,26 @@ CASES = [
         6 * 4 * 3 * 5 + 1,
     ),
     Case(
+        "dilated_conv1d",
+        ("DilatedConv1D", "DilationSource"),
+        lambda sampling=SAMPLING: layers.DilatedConv1D(
+            3, 2, 4, 2.4, "causal", activation="tanh", seed=1, **sampling
+        ),
+        (7, 2),
+        (7, 3),
+        2 * 2 * 3 + 3 + 2,
+    ),
+    Case(
+        "dilated_conv2d",
+        ("DilatedConv2D", "DilationSource"),
+        lambda sampling=SAMPLING: layers.DilatedConv2D(
+            2, (3, 1), 3, 1.6, use_bias=False, min_sigma=0.01, seed=1, **sampling
+        ),
+        (4, 5, 2),
+        (4, 5, 2),
+        3 * 1 * 2 * 2 + 2,
+    ),
+    Case(
         "hyper_conv2d",
         ("HyperConv2D", "KernelGenerator"),
         generated(

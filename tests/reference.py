@@ -180,6 +180,8 @@ def layer_output(layer, x, training):
         return recurrent_output(layer, x)
     if not hasattr(layer, "source"):
         return plain_output(layer, x)
+    if hasattr(layer, "dilation"):
+        return dilated_output(layer, x, training)
     return sparse_output(layer, x, training)
 
 
@@ -206,6 +208,31 @@ def sparse_output(layer, x, training):
     n = r - len(layer.target_shape)
     y = np.stack([np.tensordot(w, one, axes=n) for w, one in zip(weights, x, strict=True)])
     return y if layer.bias is None else y + layer.bias.numpy().astype("float64")
+
+
+def dilated_output(layer, x, training):
+    """What a convolution with a learned dilation gives, an output and a point at a time."""
+    w = {v.name: v.numpy().astype("float64") for v in layer.weights}
+    x, most = np.asarray(x, "float64"), layer.source.max_dilation
+    sides, window = x.shape[1:-1], w["kernel"].shape[: x.ndim - 2]
+    d = 1 + (most - 1) * sigmoid(w["dilation"])
+    reach = np.array([(k - 1) * most for k in window])  # how much the input is padded, in all
+    size = np.array(sides) + reach
+    sigma = scale_sigmas(w["sigma"][None], size, layer.source.min_sigma) * layer.source.sigma_scale
+    causal = layer.source.padding == "causal"
+    y = np.zeros((*x.shape[:-1], layer.filters)) + w.get("bias", 0.0)
+    for p in np.ndindex(*sides):
+        for a in np.ndindex(*window):
+            step = np.array(
+                [i - (k - 1 if causal else k // 2) for i, k in zip(a, window, strict=True)]
+            )
+            mean = p + (d if training else np.round(d)) * step
+            tuples = np.unique(neighbors(mean), axis=0)
+            q = proportions(tuples, mean[None], sigma)[:, 0] if training else [1.0]
+            for t, share in zip(tuples, q, strict=True):
+                if ((t >= 0) & (t < sides)).all():  # around the input lie zeros
+                    y[(slice(None), *p)] += share * x[(slice(None), *t)] @ w["kernel"][a]
+    return np.tanh(y) if layer.activation.__name__ == "tanh" else y
 
 
 def generate_kernel(z, w_in, b_in, w_out, b_out):

@@ -29,9 +29,12 @@ from hyperkeras.layers.sources.affine_source import AffineSource
 from hyperkeras.layers.sources.base_source import Source
 from hyperkeras.layers.sources.box_source import BoxSource
 from hyperkeras.layers.sources.dense_source import DenseSource
+from hyperkeras.layers.sources.dilation_source import DilationSource
 from hyperkeras.layers.sources.fixed_source import FixedSource
 from hyperkeras.layers.sources.free_source import FreeSource
 from hyperkeras.layers.sources.top_k_source import TopKSource
+from hyperkeras.layers.sparse.dilated_conv1d import DilatedConv1D
+from hyperkeras.layers.sparse.dilated_conv2d import DilatedConv2D
 from hyperkeras.layers.sparse.glimpse import Glimpse
 from hyperkeras.layers.sparse.sparse_hyperlayer import SparseHyperlayer
 
@@ -43,6 +46,9 @@ __all__ = [
     "DCTGenerator",
     "DenseHead",
     "DenseSource",
+    "DilatedConv1D",
+    "DilatedConv2D",
+    "DilationSource",
     "FixedSource",
     "FreeSource",
     "Generator",

@@ -6,15 +6,19 @@ import keras
 
 from hyperkeras.keras_internals import sublayers
 from hyperkeras.layers.generated.base_generated_layer import GeneratedLayer
+from hyperkeras.layers.sparse.base_dilated_conv import DilatedConv
 from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
 from hyperkeras.ops.argument_validation import invalid_value
+
+REPLACED = (GeneratedLayer, DilatedConv)  # by what their `plain` gives
 
 
 def freeze(model: keras.Model, condition: Any = None) -> keras.Model:
     """A copy of a model for inference, whose kernels are generated once and not in each call.
 
     `HyperConv2D` becomes `keras.layers.Conv2D`, `HyperDense` becomes `keras.layers.Dense`, each
-    with the kernel that its generator makes now; other layers are copied with their weights. A
+    with the kernel that its generator makes now. `DilatedConv1D` and `DilatedConv2D` become
+    convolutions of the dilation that they have now. Other layers are copied with their weights. A
     `Hypernetwork` becomes its target, with the weights of one condition. The copy is plain Keras:
     it runs as fast as a dense network, and loads without hyperkeras.
 
@@ -45,7 +49,7 @@ def freeze(model: keras.Model, condition: Any = None) -> keras.Model:
         if condition is None:
             raise invalid_value("condition", "one of shape [1, ...] for a Hypernetwork", condition)
         model = model.materialize(condition)
-        if not any(isinstance(layer, GeneratedLayer) for layer in sublayers(model)):
+        if not any(isinstance(layer, REPLACED) for layer in sublayers(model)):
             return model
     elif condition is not None:
         raise invalid_value("condition", "None for a model that takes none", condition)
@@ -54,7 +58,7 @@ def freeze(model: keras.Model, condition: Any = None) -> keras.Model:
     pairs = []
 
     def copy(layer: Any) -> Any:
-        if isinstance(layer, GeneratedLayer):
+        if isinstance(layer, REPLACED):
             twin = layer.plain()
         else:
             twin = type(layer).from_config(layer.get_config())
@@ -64,7 +68,7 @@ def freeze(model: keras.Model, condition: Any = None) -> keras.Model:
 
     frozen = keras.models.clone_model(model, clone_function=copy, recursive=True)
     for layer, twin in pairs:
-        plain = isinstance(layer, GeneratedLayer)
+        plain = isinstance(layer, REPLACED)
         twin.set_weights(layer.plain_weights() if plain else layer.get_weights())
     _copy_trainable(model, frozen)
     return frozen
