@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from hyperkeras.annotations import Config, Seed, Shape, Tensor
-from hyperkeras.ops.argument_validation import invalid_value
+from hyperkeras.ops.argument_validation import check_int_or_none, invalid_value
 from hyperkeras.ops.generated.hyperfan import hyperfan_in, hyperfan_out
 
 
@@ -121,6 +121,64 @@ class TileEmbedding(keras.initializers.Initializer):
 
     def get_config(self) -> Config:
         return {"scale": self.scale, "seed": keras.saving.serialize_keras_object(self.seed)}
+
+
+@keras.saving.register_keras_serializable(package="hyperkeras")
+class SirenUniform(keras.initializers.Initializer):
+    r"""Initializer of layers before a sine (Sitzmann et al. 2020).
+
+    .. math:: W \sim U\left(\pm \frac{1}{n}\right) \text{ in the first layer}, \qquad
+        W \sim U\left(\pm \frac1\omega \sqrt{\frac6n}\right) \text{ in the others}
+
+    for n inputs. The argument of each sine then has about the same variance in every layer.
+
+    Args:
+        omega: Float ω > 0, the frequency of the `hyperkeras.layers.Sine` behind it (default 30).
+        first: Boolean, whether the layer reads the coordinates (default `False`).
+        fan_in: Integer n, the number of inputs. None (default) for what the shape of a kernel
+            says. A bias has to be told.
+        seed: Integer or `keras.random.SeedGenerator` (default: None, a random one).
+
+    Example:
+
+    ```python
+    start = hyperkeras.initializers.SirenUniform(first=True, seed=0)
+    start((2, 64)).shape  # (2, 64)
+    ```
+
+    References:
+        - [Sitzmann et al., 2020](https://arxiv.org/abs/2006.09661), section 3.2
+    """
+
+    def __init__(
+        self,
+        omega: float = 30.0,
+        first: bool = False,
+        fan_in: int | None = None,
+        seed: Seed = None,
+    ) -> None:
+        if not omega > 0:
+            raise invalid_value("omega", "a number above 0", omega)
+        self.omega = omega
+        self.first = bool(first)
+        self.fan_in = check_int_or_none("fan_in", fan_in, 1)
+        self.seed = seed
+        self.uniform = keras.initializers.RandomUniform(-1.0, 1.0, seed=seed)
+
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
+        if self.fan_in is None and len(shape) < 2:
+            raise invalid_value("fan_in", f"an integer for a weight of shape {shape}", None)
+        n = self.fan_in or _fans(shape)[0]
+        limit = 1 / n if self.first else (6 / n) ** 0.5 / self.omega
+        return limit * _draw(self.uniform, shape, dtype)
+
+    def get_config(self) -> Config:
+        return {
+            "omega": self.omega,
+            "first": self.first,
+            "fan_in": self.fan_in,
+            "seed": keras.saving.serialize_keras_object(self.seed),
+        }
 
 
 def block_by_block(initializer: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -307,5 +365,6 @@ __all__ = [
     "HyperfanOut",
     "LogitUniform",
     "OrthogonalMap",
+    "SirenUniform",
     "TileEmbedding",
 ]

@@ -330,6 +330,7 @@ CASES = [
         0,
         draws=False,
     ),
+    Case("sine", ("Sine",), generated(lambda: layers.Sine(3.0)), (2, 3), (2, 3), 0, draws=False),
     Case(
         "phm_dense",
         ("PHMDense",),

@@ -157,6 +157,8 @@ def plain_output(layer, x):
     x = np.asarray(x, "float64")
     if type(layer).__name__ == "MIPEncoding":
         return np.concatenate([np.cos(np.pi * x / 2), np.sin(np.pi * x / 2)], axis=-1)
+    if type(layer).__name__ == "Sine":
+        return np.sin(layer.omega * x)
     kernel = phm_kernel(layer)
     if type(layer).__name__ == "PHMDense":
         y = x @ kernel

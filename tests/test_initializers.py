@@ -55,6 +55,21 @@ def test_hyperfan_out_equals_hyperfan_in_between_layers_of_one_width():
     assert 0.5 < found.min() and found.max() < 2, found
 
 
+def test_sines_get_the_published_start():
+    for first, limit in ((True, 1 / 6), (False, 1 / 30)):
+        start = initializers.SirenUniform(first=first, seed=0)
+        kernel = np.array(start((6, 500)))
+        assert 0.98 * limit < np.abs(kernel).max() <= limit
+        bias = initializers.SirenUniform(first=first, fan_in=6, seed=0)((500,))
+        assert 0.98 * limit < np.abs(np.array(bias)).max() <= limit
+    again = initializers.SirenUniform.from_config(start.get_config())
+    np.testing.assert_array_equal(again((6, 500)), kernel)
+    with pytest.raises(ValueError, match=r"`fan_in`.*shape \(500,\)"):
+        start((500,))
+    with pytest.raises(ValueError, match="`omega`.*omega=0"):
+        initializers.SirenUniform(0)
+
+
 def test_variances_are_the_papers():
     kernel, bias = ops.hyperfan_in(128, 32, feature_variance=0.5)
     assert kernel == pytest.approx(2 / (2 * 128 * 32 * 0.5)) and bias == 2 / (2 * 32 * 0.5)

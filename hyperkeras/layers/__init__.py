@@ -25,6 +25,7 @@ from hyperkeras.layers.rnn.hyper_rnn import HyperRNN
 from hyperkeras.layers.rnn.hyper_rnn_cell import HyperRNNCell
 from hyperkeras.layers.rnn.layer_norm_lstm import LayerNormLSTM
 from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
+from hyperkeras.layers.sine import Sine
 from hyperkeras.layers.sources.affine_source import AffineSource
 from hyperkeras.layers.sources.base_source import Source
 from hyperkeras.layers.sources.box_source import BoxSource
@@ -71,6 +72,7 @@ __all__ = [
     "PHMLayer",
     "Quicksort",
     "RandomHead",
+    "Sine",
     "Source",
     "SparseGraphConv",
     "SparseGraphTransform",

@@ -14,6 +14,7 @@ COUNTERPARTS = {
     "HyperDense": lambda: keras.layers.Dense(2),
     "PHMConv2D": lambda: keras.layers.Conv2D(2, 1),
     "PHMDense": lambda: keras.layers.Dense(2),
+    "Sine": lambda: keras.layers.Activation("tanh"),
     "MIPEncoding": lambda: keras.layers.Activation("tanh"),
     "HyperLSTM": lambda: keras.layers.LSTM(2),
     "HyperRNN": lambda: keras.layers.SimpleRNN(2),
