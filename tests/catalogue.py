@@ -527,6 +527,11 @@ MODEL_CASES = [
             ("low_rank", "LowRankHead", lambda: layers.LowRankHead(1)),
             ("random", "RandomHead", lambda: layers.RandomHead(3)),
             ("layerwise", "LayerwiseHead", lambda: layers.LayerwiseHead()),
+            (
+                "recurrent",
+                "RecurrentHead",
+                lambda: layers.RecurrentHead(keras.layers.GRU(3, return_sequences=True), rank=1),
+            ),
         )
     ),
     ModelCase("lora_hypernetwork", ("LoRAHypernetwork",), adapted),

@@ -14,6 +14,7 @@ from hyperkeras.layers.heads.dense_head import DenseHead
 from hyperkeras.layers.heads.layerwise_head import LayerwiseHead
 from hyperkeras.layers.heads.low_rank_head import LowRankHead
 from hyperkeras.layers.heads.random_head import RandomHead
+from hyperkeras.layers.heads.recurrent_head import RecurrentHead
 from hyperkeras.layers.hypercomplex.base_phm_layer import PHMLayer
 from hyperkeras.layers.hypercomplex.phm_conv2d import PHMConv2D
 from hyperkeras.layers.hypercomplex.phm_dense import PHMDense
@@ -72,6 +73,7 @@ __all__ = [
     "PHMLayer",
     "Quicksort",
     "RandomHead",
+    "RecurrentHead",
     "Sine",
     "Source",
     "SparseGraphConv",

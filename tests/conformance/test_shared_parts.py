@@ -65,6 +65,12 @@ def network_of_heads():
     return model, lambda layer: layer.head.network
 
 
+def recurrent_of_heads():
+    part = keras.layers.SimpleRNN(3, return_sequences=True)
+    model = hypernetworks(lambda: network(4), lambda: layers.RecurrentHead(part, 10))
+    return model, lambda layer: layer.head.recurrent
+
+
 def saved(model, folder):
     model.save(folder / "model.keras")
     return keras.models.load_model(folder / "model.keras")
@@ -81,7 +87,7 @@ def pickled(model, folder):
 
 
 SHARED = [generator, source, network_of_sources, network_of_glimpses]
-SHARED += [body_of_hypernetworks, network_of_heads]
+SHARED += [body_of_hypernetworks, network_of_heads, recurrent_of_heads]
 
 
 def parts(model, part_of):

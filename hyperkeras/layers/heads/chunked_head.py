@@ -3,12 +3,9 @@
 from typing import Any
 
 import keras
-from keras import ops
 
-from hyperkeras import initializers
 from hyperkeras.layers.heads.base_embedding_head import EmbeddingHead
-from hyperkeras.layers.heads.head_initialization import weight_deviations
-from hyperkeras.layers.heads.unit_order import from_unit_order
+from hyperkeras.layers.heads.chunk_matrix import add_chunk_matrix, check_no_zero, chunk_rows
 from hyperkeras.ops.argument_validation import check_choice, check_int
 
 
@@ -77,38 +74,17 @@ class ChunkedHead(EmbeddingHead):
         super().__init__(
             embedding_dim, network, embedding_initializer, initializer=initializer, **kwargs
         )
-        if self.zero:
-            raise ValueError(
-                "Expected `zero` to be empty: chunks share one matrix, so that no weight of its "
-                f"own can start at zero. Received: zero={self.zero}"
-            )
+        check_no_zero(self)
         self.chunk_size = check_int("chunk_size", chunk_size, 1)
         self.order = check_choice("order", order, ("units", "stored"))
 
     def add_head(self, num_features: int) -> None:
         num_features = self.add_embeddings(-(-self.num_generated // self.chunk_size), num_features)
-        initializer, self._deviations = self.start_initializer, None
-        if isinstance(initializer, initializers.Hyperfan):
-            self._deviations = weight_deviations(initializer, self.bound_pieces)
-            energy = num_features * initializer.feature_variance
-            initializer = keras.initializers.RandomNormal(
-                stddev=energy**-0.5, seed=initializer.seed
-            )
-        self.kernel = self.add_weight(
-            name="kernel", shape=(num_features, self.chunk_size), initializer=initializer
-        )
-        self.bias = self.add_weight(name="bias", shape=(self.chunk_size,), initializer="zeros")
-        self.add_offset()
+        self._deviations = add_chunk_matrix(self, num_features, self.chunk_size)
 
     def rows(self, features: Any) -> Any:
-        chunks = ops.matmul(self.part_features(features), self.kernel) + self.bias  # [c, n, m]
-        rows = ops.reshape(chunks, (-1, chunks.shape[1] * self.chunk_size))
-        rows = rows[:, : self.num_generated]
-        if self.order == "units":
-            rows = from_unit_order(rows, self.bound_pieces)
-        if self._deviations is None:
-            return rows
-        return rows * ops.convert_to_tensor(self._deviations, rows.dtype)
+        features = self.part_features(features)
+        return chunk_rows(self, features, self._deviations, self.order == "units")
 
     def get_config(self) -> dict:
         return {

@@ -25,6 +25,15 @@ def mlp():
     return keras.Sequential([keras.Input((F + 2,)), keras.layers.Dense(4, "tanh")])
 
 
+def lstm(units=4):
+    return keras.layers.LSTM(units, return_sequences=True)
+
+
+def recurrent(**settings):
+    return lambda **k: layers.RecurrentHead(lstm(), embedding_dim=2, **settings, **k)
+
+
+LSTM = 4 * 4 * (F + 2 + 4 + 1)
 # Each with the numbers that it trains for the network above: N = 49 + 56.
 N = 6 * 7 + 7 + 7 * 7 + 7
 HEADS = {
@@ -47,6 +56,23 @@ HEADS = {
         lambda **k: layers.LayerwiseHead(2, mlp(), **k),
         {},
         2 * 2 + (F + 3) * 4 + 4 * (42 + 49 + 7),
+    ),
+    "recurrent": (recurrent(chunk_size=16), {}, 7 * (2 + 4) + LSTM + (4 + 1) * 16),
+    "recurrent_reversed": (
+        recurrent(chunk_size=16, order="reversed", normalize=False),
+        {},
+        7 * (2 + 4) + LSTM + (4 + 1) * 16,
+    ),
+    "recurrent_independent": (
+        recurrent(chunk_size=16, independent=True),
+        {},
+        7 * (2 + 4) + LSTM + (4 + 1) * 16,
+    ),
+    "recurrent_layers": (recurrent(), {}, 2 * 2 + LSTM + (4 + 1) * N),
+    "recurrent_low_rank": (
+        recurrent(rank=2),
+        {},
+        2 * 2 + LSTM + 4 * (2 * 13 + 7 + 2 * 14 + 7),
     ),
 }
 heads = pytest.mark.parametrize("name", HEADS)
@@ -78,6 +104,46 @@ def by_units(row, shapes):
     return np.concatenate(parts)
 
 
+def products(made):
+    """Numbers of the factors of both kernels, and biases, as one row of weights."""
+    weights, at = [], 0
+    while at < len(made):
+        p = 6 if at == 0 else 7
+        a, b = made[at : at + 2 * p].reshape(p, 2), made[at + 2 * p : at + 2 * p + 14].reshape(2, 7)
+        weights += [(a @ b).ravel(), made[at + 2 * p + 14 : at + 2 * p + 21]]
+        at += 2 * p + 21
+    return np.concatenate(weights)
+
+
+def lstm_outputs(weights, steps, cut):
+    """h of each step; with `cut` each step is the first."""
+    kernel, again, bias = (array(w) for w in weights)
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    h, c, outputs = np.zeros(4), np.zeros(4), []
+    for x in steps:
+        h, c = (np.zeros(4), np.zeros(4)) if cut else (h, c)
+        i, f, g, o = np.split(x @ kernel + h @ again + bias, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        outputs.append(h)
+    return np.array(outputs)
+
+
+def recurrent_row(name, head, z):
+    """One condition's weights."""
+    steps = np.array([np.concatenate([z, e]) for e in array(head.embeddings)])
+    back = -1 if name == "recurrent_reversed" else 1
+    h = lstm_outputs(head.recurrent.weights, steps[::back], head.independent)[::back]
+    h = scaled(h) if head.normalize else h
+    if head.chunk_size is None:
+        made = [h_i @ array(part.kernel) for h_i, part in zip(h, head.layer_heads, strict=True)]
+        if name == "recurrent_low_rank":
+            return products(np.concatenate(made))
+        return np.concatenate(made) + np.concatenate([array(p.bias) for p in head.layer_heads])
+    made = (h * array(head.factors) @ array(head.kernel) + array(head.bias)).ravel()[:N]
+    return by_units(made, [(6, 7), (7,), (7, 7), (7,)]) * head._deviations
+
+
 def expected(name, head, z):
     """The equation of each head, condition by condition, in float64."""
     z = z.astype("float64")
@@ -86,12 +152,9 @@ def expected(name, head, z):
     if name == "random":
         return head._factors * (z @ random_signs(3, (F, N)))
     if name == "low_rank":
-        made, rows = scaled(z) @ array(head.kernel), []
-        for row in made:
-            a, b = row[:12].reshape(6, 2), row[12:26].reshape(2, 7)
-            c, d = row[33:47].reshape(7, 2), row[47:61].reshape(2, 7)
-            rows.append(np.concatenate([(a @ b).ravel(), row[26:33], (c @ d).ravel(), row[61:]]))
-        return np.array(rows)
+        return np.array([products(row) for row in scaled(z) @ array(head.kernel)])
+    if name.startswith("recurrent"):
+        return np.array([recurrent_row(name, head, row) for row in z])
     embeddings, rows = array(head.embeddings), []
     for row in z:
         if head.network is None:
@@ -130,7 +193,15 @@ def test_trained_numbers_are_those_of_the_formula(name):
     assert trained == HEADS[name][2]
 
 
-@pytest.mark.parametrize("name", [name for name in HEADS if name != "chunked_stored"])
+# One of those that start alike is enough.
+STARTS = [
+    name
+    for name in HEADS
+    if name not in ("chunked_stored", "recurrent_reversed", "recurrent_independent")
+]
+
+
+@pytest.mark.parametrize("name", STARTS)
 def test_ten_layers_keep_the_variance_of_activations(name):
     """Of inputs of variance 1, over conditions, with ReLUs and generated biases."""
     keras.utils.set_random_seed(1)
@@ -144,6 +215,9 @@ def test_ten_layers_keep_the_variance_of_activations(name):
         "random": lambda: layers.RandomHead(3, normalize=True),
         "layerwise": layers.LayerwiseHead,
         "layerwise_network": lambda: layers.LayerwiseHead(2 * f, network_),
+        "recurrent": lambda: layers.RecurrentHead(lstm(64), 256, embedding_dim=2 * f),
+        "recurrent_layers": lambda: layers.RecurrentHead(lstm(64), embedding_dim=2 * f),
+        "recurrent_low_rank": lambda: layers.RecurrentHead(lstm(64), rank=4, embedding_dim=2 * f),
     }[name]()
     pieces = []
     for i in range(10):
@@ -157,7 +231,7 @@ def test_ten_layers_keep_the_variance_of_activations(name):
     assert 0.5 < (x**2).mean() < 2
 
 
-@pytest.mark.parametrize("name", ["dense", "low_rank", "layerwise"])
+@pytest.mark.parametrize("name", ["dense", "low_rank", "layerwise", "recurrent_layers"])
 def test_named_weights_start_at_zero_and_learn(name):
     head = make(name, zero="bias")
     weights = dict(zip(("kernel", "bias"), head.generate(features()), strict=False))
@@ -172,7 +246,7 @@ def test_biases_start_around_given_values(name):
     head.build((None, F))
     for weight in head.weights:  # what is left is the start
         if weight.name not in ("bias", "offset"):
-            weight.assign(ops.zeros_like(weight))
+            weight.assign(ops.zeros(weight.shape))
     start[:42] = start[49:98] = 0
     np.testing.assert_allclose(array(head(features())), np.tile(start, (C, 1)), atol=1e-5)
 
@@ -219,12 +293,9 @@ def test_heads_compute_in_full_precision(name, policy):
         a.assign(b)
     z = features().astype("float16").astype("float32")
     assert keras.backend.standardize_dtype(half(z).dtype) == "float32"
-    tolerance = 0.05 if head_has_network(half) else 1e-5  # a network follows the policy
+    coarse = hasattr(half, "recurrent") or getattr(half, "network", None) is not None
+    tolerance = 0.05 if coarse else 1e-5  # a network follows the policy
     np.testing.assert_allclose(array(half(z)), array(whole(z)), rtol=tolerance, atol=tolerance)
-
-
-def head_has_network(head):
-    return getattr(head, "network", None) is not None
 
 
 @heads
@@ -236,6 +307,71 @@ def test_a_head_comes_back_from_its_configuration(name):
     again.set_weights(head.get_weights())
     np.testing.assert_array_equal(array(again(features())), array(head(features())))
     assert again.get_config() == head.get_config()
+
+
+def test_pieces_depend_on_those_before_them():
+    """A change of one piece's embedding reaches the pieces that come after it, and no other."""
+    for name, reached in (("recurrent", (3, 7)), ("recurrent_reversed", (0, 4))):
+        head = make(name)
+        before = array(head.piece_features(features()))
+        embeddings = array(head.embeddings)
+        embeddings[3] += 1
+        head.embeddings.assign(embeddings)
+        changed = np.abs(array(head.piece_features(features())) - before).max(axis=(0, 2)) > 1e-6
+        assert np.flatnonzero(changed).tolist() == list(range(*reached))
+    head = make("recurrent_independent")
+    before = array(head.piece_features(features()))
+    embeddings = array(head.embeddings)
+    embeddings[3] += 1
+    head.embeddings.assign(embeddings)
+    changed = np.abs(array(head.piece_features(features())) - before).max(axis=(0, 2)) > 1e-6
+    assert np.flatnonzero(changed).tolist() == [3]
+
+
+def test_equal_layers_do_not_start_equal():
+    network_ = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6), keras.layers.Dense(6)])
+    for initializer in ("glorot_uniform", keras.initializers.RandomNormal(seed=3)):
+        head = layers.RecurrentHead(lstm(), initializer=initializer)
+        head.bind(network_.trainable_weights)
+        head.build((None, F))
+        first, second = (array(part.kernel) for part in head.layer_heads)
+        assert np.abs(first - second).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    "recurrent_",
+    [
+        lambda: keras.layers.GRUCell(4),
+        lambda: layers.HyperLSTM(4, 3, 2, return_sequences=True),
+        lambda: keras.layers.Bidirectional(lstm(2)),
+    ],
+)
+def test_any_recurrent_network_makes_pieces(recurrent_):
+    head = layers.RecurrentHead(recurrent_(), 16)
+    head.bind(network().trainable_weights)
+    rows = array(head(features()))
+    again = layers.RecurrentHead.from_config(head.get_config())
+    again.bind(network().trainable_weights)
+    again.build((None, F))
+    again.set_weights(head.get_weights())
+    np.testing.assert_allclose(array(again(features())), rows, atol=1e-6)
+
+
+def test_bad_input_of_a_recurrent_head():
+    with pytest.raises(ValueError, match="invalid value for `recurrent`.*return_sequences=True"):
+        layers.RecurrentHead(keras.layers.LSTM(4), 8)
+    with pytest.raises(ValueError, match="invalid value for `recurrent`.*layer or cell"):
+        layers.RecurrentHead("lstm", 8)
+    with pytest.raises(ValueError, match="`chunk_size` or `rank`, not both.*rank=2"):
+        layers.RecurrentHead(lstm(), 8, 2)
+    with pytest.raises(ValueError, match=r"invalid value for `order`.*Received: order='back'"):
+        layers.RecurrentHead(lstm(), 8, order="back")
+    with pytest.raises(ValueError, match="`zero` to be empty"):
+        layers.RecurrentHead(lstm(), 8, zero="bias")
+    head = layers.RecurrentHead(keras.layers.GlobalAveragePooling1D(), 8)
+    head.bind(network().trainable_weights)
+    with pytest.raises(ValueError, match=r"sequences of as many steps.*gives shape \(None, 10\)"):
+        head.build((None, F))
 
 
 def test_bad_input():
