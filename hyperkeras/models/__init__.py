@@ -1,9 +1,17 @@
 """What wraps or makes a whole network."""
 
 from hyperkeras.models.adapters.lora_hypernetwork import LoRAHypernetwork
+from hyperkeras.models.continual.infer_task import infer_task
 from hyperkeras.models.freeze import freeze
 from hyperkeras.models.hypernetworks.continual_hypernetwork import ContinualHypernetwork
 from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
 from hyperkeras.models.wide_resnet import wide_resnet
 
-__all__ = ["ContinualHypernetwork", "Hypernetwork", "LoRAHypernetwork", "freeze", "wide_resnet"]
+__all__ = [
+    "ContinualHypernetwork",
+    "Hypernetwork",
+    "LoRAHypernetwork",
+    "freeze",
+    "infer_task",
+    "wide_resnet",
+]

@@ -21,6 +21,7 @@ from hyperkeras.ops.generated.per_sample import (
 from hyperkeras.ops.graph.candidates import candidate_nodes, candidate_proportions
 from hyperkeras.ops.graph.message_passing import disjoint_union, neighbor_proportions, propagate
 from hyperkeras.ops.output_regularization import output_regularizer
+from hyperkeras.ops.prediction_entropy import prediction_entropy
 from hyperkeras.ops.rnn.hyper_lstm import hyper_lstm_step
 from hyperkeras.ops.rnn.hyper_rnn import full_hyper_rnn_step, hyper_rnn_step
 from hyperkeras.ops.rnn.layer_norm_lstm import layer_norm_lstm_step, layer_normalization
@@ -75,6 +76,7 @@ __all__ = [
     "per_sample_dense",
     "per_sample_depthwise_conv",
     "per_sample_embedding",
+    "prediction_entropy",
     "propagate",
     "proportions",
     "sample_tuples",

@@ -1,7 +1,7 @@
 """A hypernetwork that learns tasks one after the other without forgetting."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,8 @@ from keras import layers, ops
 
 from hyperkeras.annotations import Config, Seed, Shape
 from hyperkeras.keras_internals import own_losses, state_variables
+from hyperkeras.models.continual import frozen_conditions
+from hyperkeras.models.continual.regularized_weights import RegularizedWeights
 from hyperkeras.models.hypernetworks import conditions as condition_checks
 from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
 from hyperkeras.ops.argument_validation import check_int_or_none, check_number, invalid_value
@@ -33,6 +35,18 @@ class ContinualHypernetwork(Hypernetwork):
     it is finished, and serve that task's evaluation. With `per_sample=True` they are not: the last
     task's serve all.
 
+    **Frozen conditions.** With `freeze_conditions=True` the regularizer sends no gradient to the
+    body's embeddings, so that those of finished tasks stay as they are, as in the paper's code.
+    That needs an optimizer without moments of earlier tasks and without weight decay: compile anew
+    for each task.
+
+    **Own heads.** Where each task has outputs of its own, the weights of the others' need not be
+    held: see `regularized`.
+
+    **β stands beside the loss that the model is compiled with**, in Keras a mean over the batch.
+    Beside a sum over n samples, as some published settings count it, the same weight is n times as
+    large.
+
     **Trainable weights that are not generated** change with every task, so that earlier tasks lose
     what they had learned. `finish_task` warns of them: select or freeze them.
 
@@ -46,6 +60,12 @@ class ContinualHypernetwork(Hypernetwork):
         num_sampled: Integer, how many of the stored tasks, drawn at random in each step, the sum
             is estimated from; None for all (default).
         seed: Integer, the seed of these draws, or None for a random one (default).
+        freeze_conditions: Boolean, whether embeddings of finished tasks stay as they are (default
+            `False`: they go on learning with the regularizer).
+        regularized: Which weights of a task are held: None for all (default), or a function
+            `(variable, task)` that returns a boolean, or a boolean array that broadcasts to the
+            variable's shape. Instead of the function, its values: for each task a list with one
+            for each of `generated_weights`.
         **kwargs: As for `Hypernetwork`.
 
     Parameters: as of `Hypernetwork`, and tasks × N numbers that are not trained, as well as
@@ -77,6 +97,8 @@ class ContinualHypernetwork(Hypernetwork):
         beta: float = 0.01,
         num_sampled: int | None = None,
         seed: Seed = None,
+        freeze_conditions: bool = False,
+        regularized: Callable | Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(target, body, **kwargs)
@@ -94,6 +116,16 @@ class ContinualHypernetwork(Hypernetwork):
         self.num_sampled = check_int_or_none("num_sampled", num_sampled, 1)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.freeze_conditions = bool(freeze_conditions)
+        self._embeddings: Callable = list
+        if self.freeze_conditions:
+            embeddings = frozen_conditions.embeddings_of(body)
+            self._embeddings = lambda: embeddings
+        self.regularized = None
+        if regularized is not None:
+            self.regularized = RegularizedWeights(
+                regularized, self.generated_weights, self.num_tasks
+            )
         self._added_change: Callable = lambda: None
         generated = {id(variable) for variable in self.generated_weights}
         self._state_variables = lambda: [
@@ -149,6 +181,11 @@ class ContinualHypernetwork(Hypernetwork):
         if len(values) == first:
             values.update({str(first + i): v.value for i, v in enumerate(added)})
         super().load_own_variables(values)
+
+    @property
+    def task_conditions(self) -> Any:
+        """The condition of each task, `[tasks, ...]`, nested as it was given."""
+        return self._conditions()
 
     def finish_task(self) -> None:
         """Stores the generated weights of all tasks so far, and statistics of the last one."""
@@ -225,6 +262,7 @@ class ContinualHypernetwork(Hypernetwork):
         conditions = keras.tree.map_structure(ops.convert_to_tensor, self._conditions())
         stored, done = self.realizations.value, self.finished.value
         tasks = self.num_tasks
+        held = None if self.regularized is None else self.regularized.rows()
         if self.num_sampled is None or self.num_sampled >= tasks:
             kept = ops.cast(ops.arange(tasks) < done, stored.dtype)
         else:
@@ -233,11 +271,16 @@ class ContinualHypernetwork(Hypernetwork):
             draws = ops.where(ops.arange(tasks) < done, draws, -1.0)
             largest, index = ops.top_k(draws, self.num_sampled)
             stored = ops.take(stored, index, 0)
+            held = None if held is None else ops.take(held, index, 0)
             conditions = keras.tree.map_structure(lambda a: ops.take(a, index, 0), conditions)
             kept = ops.cast(largest >= 0, stored.dtype)
-        generated = self.generate_flat(conditions)
-        # Rows that do not count are those of the moment, which cost nothing.
-        stored = ops.where(kept[:, None] > 0, stored, ops.stop_gradient(generated))
+        generated = frozen_conditions.with_still_embeddings(
+            self._embeddings(), self.generate_flat, conditions
+        )
+        counts = kept[:, None] > 0
+        counts = counts if held is None else ops.logical_and(counts, held)
+        # What does not count is as of the moment, which costs nothing.
+        stored = ops.where(counts, stored, ops.stop_gradient(generated))
         share = kept.shape[0] / ops.maximum(ops.sum(kept), 1.0)
         return share * output_regularizer(generated, stored, self.beta)
 
@@ -248,6 +291,8 @@ class ContinualHypernetwork(Hypernetwork):
             "beta": self.beta,
             "num_sampled": self.num_sampled,
             "seed": self.seed,
+            "freeze_conditions": self.freeze_conditions,
+            "regularized": self.regularized and self.regularized.entries(),
         }
 
 

@@ -8,7 +8,8 @@ import pytest
 from gradients import array
 from keras import layers
 
-from hyperkeras.models import ContinualHypernetwork
+from hyperkeras.models import ContinualHypernetwork, infer_task
+from hyperkeras.ops import prediction_entropy
 
 rng = np.random.default_rng(0)
 
@@ -128,3 +129,110 @@ def test_conditions_may_be_a_dictionary():
     assert float(array(sum(model.losses))) < 1e-12
     with pytest.raises(ValueError, match="`conditions`, expected an array"):
         ContinualHypernetwork(target(), layers.Embedding(2, 3), {"a": [1, 2], "b": [1]})
+
+
+def heads():
+    """Two tasks with two outputs each, behind a common layer."""
+    parts = [layers.Dense(2, "tanh", name="shared"), layers.Dense(4, name="heads")]
+    return keras.Sequential([keras.Input((3,)), *parts])
+
+
+def own_head(variable, task):
+    """The shared layer, and the task's own two outputs."""
+    return "shared" in variable.path or np.arange(4) // 2 == task
+
+
+def two_tasks(**arguments):
+    model = ContinualHypernetwork(heads(), layers.Embedding(2, 5), range(2), beta=0.3, **arguments)
+    model([np.array([0]), normal(8, 3)])
+    return model
+
+
+def change_of_first_task(model):
+    """The regularizer after the first task, the change of each weight, and which ones count."""
+    model.finish_task()
+    kernel = model.head.kernel
+    kernel.assign(kernel + 0.1 * normal(*kernel.shape))
+    model([np.array([1]), normal(8, 3)], training=True)
+    now = array(model.generate_flat(np.array([0])))[0]
+    own = np.concatenate([np.ones(6 + 2), np.tile([1, 1, 0, 0], 2), [1, 1, 0, 0]])
+    return float(array(sum(model.losses))), now - array(model.realizations.value)[0], own
+
+
+@pytest.mark.parametrize("num_sampled", [None, 1])
+@pytest.mark.parametrize("as_values", [False, True])
+def test_only_regularized_weights_are_held(as_values, num_sampled):
+    masks = [[True, True, *[[k // 2 == task for k in range(4)]] * 2] for task in range(2)]
+    model = two_tasks(regularized=masks if as_values else own_head, num_sampled=num_sampled)
+    loss, change, own = change_of_first_task(model)
+    assert loss == pytest.approx(0.3 * (own * change**2).sum(), rel=1e-4)
+    assert loss < 0.9 * 0.3 * (change**2).sum()
+    assert model.get_config()["regularized"] == masks
+
+
+def test_all_weights_are_held_by_default():
+    loss, change, _ = change_of_first_task(two_tasks())
+    assert loss == pytest.approx(0.3 * (change**2).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_embeddings_of_finished_tasks_stay_if_frozen(freeze, tmp_path):
+    model = two_tasks(freeze_conditions=freeze, regularized=own_head)
+    model.finish_task()
+    model.save(tmp_path / "model.keras")
+    for network in (model, keras.models.load_model(tmp_path / "model.keras")):
+        table = network.body.embeddings
+        before = array(table)
+        network.compile(keras.optimizers.Adam(0.1), "mse")
+        network.fit([np.ones(16, "int32"), normal(16, 3)], normal(16, 4), batch_size=4, verbose=0)
+        moved = np.abs(array(table) - before).max(axis=1)
+        assert moved[1] > 0.01
+        assert moved[0] == 0 if freeze else moved[0] > 1e-4
+
+
+def test_a_task_is_inferred_by_entropy():
+    model, x = two_tasks(), normal(40, 3)
+    model.body.embeddings.assign(np.eye(2, 5))
+    numbers = np.random.default_rng(1).normal(size=model.head.kernel.shape)
+    numbers[:, 6:8] = numbers[:, 16:] = 0  # biases, by which one task is surer of all samples
+    model.head.kernel.assign(numbers)
+    for heads_ in (None, [[0, 1], [2, 3]], [slice(0, 2), slice(2, 4)]):
+        expected = []
+        for task in range(2):
+            y = array(model([np.array([task]), x])).astype("float64")
+            y = y if heads_ is None else y[:, 2 * task : 2 * task + 2]
+            p = np.exp(y) / np.exp(y).sum(-1, keepdims=True)
+            expected.append(-(p * np.log(p)).sum(-1))
+        inferred = infer_task(model, x, heads_, batch_size=16)
+        np.testing.assert_array_equal(inferred, np.argmin(expected, axis=0))
+        assert set(inferred) == {0, 1}
+    model.finish_task()
+    assert not infer_task(model, x).any()  # one task is finished
+    assert infer_task(model, x, num_tasks=2).any()
+
+
+def test_entropy_of_certain_predictions():
+    logits = np.array([[1e4, 0, 0], [0, 0, -np.inf], [1, 1, 1], [2, 1, 0]])
+    p = np.exp(logits[3]) / np.exp(logits[3]).sum()
+    expected = [0, np.log(2), np.log(3), -(p * np.log(p)).sum()]
+    np.testing.assert_allclose(array(prediction_entropy(logits.astype("float32"))), expected, 1e-5)
+
+
+def test_bad_input_of_held_and_frozen_weights():
+    with pytest.raises(ValueError, match=r"`regularized` to give.*\(4,\), for.*int64.*\(4,\)"):
+        two_tasks(regularized=lambda v, t: np.arange(4) if v.shape == (4,) else True)
+    with pytest.raises(ValueError, match=r"broadcasts to \(3, 2\).*shape \(5,\)"):
+        two_tasks(regularized=lambda v, t: np.ones(5, bool))
+    for wrong in (3, [[True]], [[True] * 4]):
+        with pytest.raises(ValueError, match="invalid value for `regularized`"):
+            two_tasks(regularized=wrong)
+    body = keras.Sequential([keras.Input((2,)), layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"`keras.layers.Embedding`.*freeze_conditions"):
+        ContinualHypernetwork(heads(), body, np.eye(2), freeze_conditions=True)
+    model = two_tasks()
+    with pytest.raises(ValueError, match="invalid value for `num_tasks`.*from 1 to 2"):
+        infer_task(model, normal(4, 3), num_tasks=3)
+    with pytest.raises(ValueError, match="outputs of each of 2 tasks"):
+        infer_task(model, normal(4, 3), [[0, 1]])
+    with pytest.raises(ValueError, match="`model`, expected a ContinualHypernetwork"):
+        infer_task(model.target, normal(4, 3))
