@@ -10,7 +10,7 @@ export KERAS_BACKEND ?= tensorflow
 .PHONY: demo test test-backends test-jax lint docs docs-check results
 
 demo: $(VENV)/installed
-	$(BIN)/python -m reproductions run attention --preset quick --seeds 1 --out build/demo
+	$(BIN)/python -m reproductions matrix --run --preset demo --out build/demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2

@@ -77,6 +77,7 @@ def result_pages(app):
     for path in source.glob("*/README.md"):
         folder = f"../../reproductions/results/{path.parent.name}/"
         text = path.read_text(encoding="utf-8")
+        text = re.sub(r"\]\(\.\./(\w+)/README\.md\)", r"](\1.md)", text)
         pages[f"{path.parent.name}.md"] = re.sub(r"(!\[[^\]]*\]\()", rf"\1{folder}", text)
     for name, text in pages.items():
         path = target / name

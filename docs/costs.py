@@ -93,6 +93,29 @@ def measured(*models):
     return table(["layer", "beside", "ms a step", "peak MB", "time"], rows, words=2)
 
 
+def _matrix():
+    """Modules and tasks of the matrix, and the preset that it is shown for."""
+    from reproductions import __main__ as command_line
+    from reproductions.engine.matrix import cells, page
+
+    tasks = [command_line.load(name) for name in command_line.tasks()]
+    return cells, page, cells.tasks_of(tasks, page.FIRST), command_line.RESULTS
+
+
+def matrix():
+    """A line for each family on each task: its metric and costs."""
+    cells, page, tasks, root = _matrix()
+    rows = [cells.cells(task, page.FIRST, root) for task in tasks]
+    return table(page.HEADS, [line for row in rows for line in page.table(row)], words=4)
+
+
+def family(name):
+    """How a family stands beside its counterpart on each task, as far as the runs can tell."""
+    cells, page, tasks, root = _matrix()
+    rows = [cells.cells(task, page.FIRST, root) for task in tasks]
+    return Markdown("\n".join(f"- `{row[0].task.name}`: {cells.beside(row, name)}" for row in rows))
+
+
 def memory_a_step():
     """How much each further step of a sequence takes, from the shortest and the longest."""
     found = records("hyper_lstm_length")

@@ -9,9 +9,12 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Else oneDNN's allocator keeps all that it ever got, and no peak of memory can be told.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
+DOCS_PAGE = Path(__file__).parents[1] / "docs" / "index.md"
 TASKS = Path(__file__).parent / "tasks"
 
 
@@ -54,7 +57,7 @@ def parse(arguments):
         command.add_argument(
             "--preset",
             default="quick",
-            help="smoke: seconds, quick: minutes, full: as in the paper",
+            help="smoke, demo: seconds, quick: minutes, full: as in the paper",
         )
         command.add_argument("--data", help="another data set than the preset's")
         command.add_argument("--data-dir", type=Path, help="the folder of prepared or raw data")
@@ -74,6 +77,12 @@ def parse(arguments):
         action="store_true",
         help="each batch over all devices of this machine (TensorFlow, JAX)",
     )
+    matrix = commands.add_parser("matrix", help="families × tasks: table and picture from records")
+    matrix.add_argument("--run", action="store_true", help="first run what has no record")
+    matrix.add_argument("--preset", default="quick", help="demo, quick or full")
+    matrix.add_argument("--seeds", type=positive, help="how many seeds: 0, 1, …")
+    matrix.add_argument("--data-dir", type=Path, help="the folder of prepared or raw data")
+    matrix.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
     report = commands.add_parser("report", help="pages and charts from the records; never trains")
     report.add_argument("--out", type=Path, default=RESULTS, help="the folder of the records")
     page = commands.add_parser("page", help="a task's HTML pages, from what its runs left")
@@ -197,6 +206,37 @@ def tune(options):
     return 1 if failed else 0
 
 
+def show_matrix(options):
+    from reproductions.engine import harness, report
+    from reproductions.engine.matrix import cells
+    from reproductions.engine.run_options import RunOptions
+
+    all_tasks = [load(name) for name in tasks()]
+    rows = [task for task in all_tasks if task.display.matrix is not None]
+    names = sorted({preset for task in rows for preset in task.presets})
+    preset, failed = known("preset", options.preset, names), 0
+    if options.run:
+        asked = [
+            (
+                task,
+                cells.models_of(task, preset),
+                RunOptions(
+                    preset=preset,
+                    data=task.presets[preset]["data"],
+                    folder=options.out / task.name / preset,
+                    data_dir=options.data_dir,
+                    seeds=options.seeds,
+                ),
+            )
+            for task in cells.tasks_of(rows, preset)
+        ]
+        failed = harness.run_all(asked)
+    written = report.write_matrix(rows, options.out)
+    report.show_matrix(rows, preset, options.out)
+    print(written)
+    return 1 if failed else 0
+
+
 def show_report(options):
     from reproductions.engine import report
     from reproductions.engine.tuning import trials
@@ -207,9 +247,11 @@ def show_report(options):
             report.show(task, preset, options.out)
             trials.show(task, preset, options.out)
         report.write_page(task, options.out)
+    report.write_matrix(all_tasks, options.out)
     print(report.write_index(all_tasks, options.out))
     if options.out == RESULTS:
         report.write_readme(all_tasks, RESULTS, README)
+        report.write_docs_page(all_tasks, RESULTS, DOCS_PAGE)
     return 0
 
 
@@ -235,6 +277,8 @@ def main(arguments=None):
             return make_pages(options)
         if options.command == "tune":
             return tune(options)
+        if options.command == "matrix":
+            return show_matrix(options)
         return run(options) if options.command == "run" else show_report(options)
     except (DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,7 +5,8 @@ import json
 import keras
 import numpy as np
 
-from reproductions.engine import harness
+from reproductions.engine import harness, records
+from reproductions.engine.records import KEYS
 from reproductions.engine.run_options import RunOptions
 from reproductions.engine.task import Task
 
@@ -80,3 +81,19 @@ def run_toy(task, folder, models=("small",), preset="quick", **options):
 
 def read(folder, name="toy/quick/small-units3-sums-seed0.json"):
     return json.loads((folder / name).read_text())
+
+
+def toy_record(task, seed, mse, model="small", preset="quick", **changes):
+    (config,) = task.settings(model, preset, "sums")
+    record = dict.fromkeys(KEYS) | dict(task="toy", model=model, preset=preset, data="sums")
+    record |= dict(seed=seed, config=config, device="a chip", versions={"keras": "3"}, seconds=4)
+    metrics = {"valid": {"mse": mse, "epoch": 1, "curve": [mse]}, "test": {"mse": mse}}
+    record |= dict(metrics=metrics, parameters={"trainable": 1234, "generated": 0})
+    return record | {"status": "finished"} | changes
+
+
+def write(task, root, *found):
+    for one in found:
+        path = root / "toy" / one["preset"] / records.file_name(task, one)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        records.write(path, one)

@@ -28,6 +28,7 @@ STYLES = {
     "static": ("#f0b429", "s", "static hypernetwork"),
     "bound": ("#8c8c8c", "X", "limit, no contender"),
 }
+FONT: dict[Any, Any] = {"font.size": 8}
 DECADES = 20  # the ratio of largest and smallest value from which an axis is logarithmic
 LINES = ("-", "--", ":", "-.")
 
@@ -68,11 +69,19 @@ def write(chart_data: dict[str, Any], path: Path) -> None:
     """Draw `chart_data` into the SVG file `path`; the same data give the same bytes."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": chart_data["task"], "font.size": 8}):
+    with matplotlib.rc_context(FONT):
         figure = _across(chart_data) if chart_data["across"] else _dots(chart_data)
+        save(figure, chart_data, chart_data["task"], path)
+
+
+def save(figure: Any, about: dict[str, Any], salt: str, path: Path) -> None:
+    """Write a figure into the SVG file `path`, with what it shows; `salt` makes its names."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": salt, **FONT}):
         content = io.BytesIO()
-        about = {"Date": None, "Description": json.dumps(chart_data, ensure_ascii=True)}
-        figure.savefig(content, format="svg", metadata=about)
+        described = {"Date": None, "Description": json.dumps(about, ensure_ascii=True)}
+        figure.savefig(content, format="svg", metadata=described)
     text = re.sub(r"[ \t]+$", "", content.getvalue().decode(), flags=re.MULTILINE)
     atomic_files.write(path, text.encode())
 

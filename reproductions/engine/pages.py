@@ -18,6 +18,8 @@ These pages are made from the records in this folder by `python -m reproductions
 never edited by hand. Weights and settings were chosen on validation data. All figures are of test
 data: mean ± sample standard deviation over runs, each with another seed. Accuracies are fractions.
 
+[The matrix](matrix/README.md) compares the families of networks on four kinds of task.
+
 "level" means that two means differ by less than twice the standard error of their difference. Where
 one of them has a single run nothing can be said: "too few runs". "not run" means that there is no
 record, "–" that a model cannot have the figure.

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reproductions.engine import atomic_files, charts, pages, summary
+from reproductions.engine.matrix import cells, page
+from reproductions.engine.matrix import picture as matrix_picture
 from reproductions.engine.task import Record, Task
 
-START, END = "<!-- results -->", "<!-- /results -->"
 WIDE = 8  # metrics from which the terminal shows the first one alone
 
 
@@ -88,16 +89,69 @@ def write_index(tasks: Iterable[Task], root: Path) -> Path:
     return path
 
 
-def readme(text: str, tasks: Iterable[Task], root: Path, prefix: str) -> str:
-    """The text of a README with the table of headlines between its markers."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"expected the lines {START} and {END}")
-    return f"{before}{start}\n{pages.headlines(tasks, root, prefix)}{end}{after}"
+def show_matrix(tasks: Sequence[Task], preset: str, root: Path) -> None:
+    """The matrix in the terminal, a sentence a task, and the picture's path."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, grid = Console(), Table(title=f"the matrix, {preset}: test data")
+    if not console.is_terminal:
+        console.width = 140
+    rows = [cells.cells(task, preset, root) for task in cells.tasks_of(tasks, preset)]
+    for head in page.HEADS:
+        grid.add_column(head, overflow="fold")
+    for row in rows:
+        for line in page.table(row):
+            grid.add_row(*line)
+        grid.add_section()
+    console.print(grid)
+    for row in rows:
+        console.print(f"{row[0].task.name}: {cells.line(row)}", markup=False, highlight=False)
+    path = matrix_picture.path_of(root, preset)
+    console.print(f"picture: {path}", soft_wrap=True, markup=False, highlight=False)
 
 
-def write_readme(tasks: Iterable[Task], root: Path, path: Path) -> None:
-    """Renew the table in the README at `path`, which links to the pages in `root`."""
+def write_matrix(tasks: Sequence[Task], root: Path) -> Path:
+    """Write the matrix's pictures and its page; the page's path."""
+    for preset in page.presets(tasks, root):
+        path = matrix_picture.path_of(root, preset)
+        matrix_picture.write(matrix_picture.data(tasks, preset, root), path)
+    path = root / page.NAME / pages.PAGE
+    atomic_files.write(path, page.page(tasks, root).encode())
+    return path
+
+
+def between(text: str, name: str, content: str) -> str:
+    """`text` with `content` between its lines `<!-- name -->` and `<!-- /name -->`."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"expected the lines {start} and {end}")
+    return f"{before}{start}\n{content}{end}{after}"
+
+
+def readme(text: str, tasks: Sequence[Task], root: Path, prefix: str) -> str:
+    """The text of a README with the matrix and the table of headlines between their markers."""
+    image = f"{prefix}{page.NAME}/{page.picture_name(page.FIRST)}"
+    view = page.view(tasks, page.FIRST, root, image, lambda name: f"{prefix}{name}/{pages.PAGE}")
+    return between(between(text, "matrix", view), "results", pages.headlines(tasks, root, prefix))
+
+
+def docs_page(text: str, tasks: Sequence[Task], root: Path, prefix: str) -> str:
+    """The text of a page of the docs, which has copies of the results, with the matrix."""
+    image = f"{prefix}{page.NAME}/{page.picture_name(page.FIRST)}"
+    view = page.view(tasks, page.FIRST, root, image, lambda name: f"results/{name}.md")
+    return between(text, "matrix", view)
+
+
+def write_readme(tasks: Sequence[Task], root: Path, path: Path) -> None:
+    """Renew the tables in the README at `path`, which links to the pages in `root`."""
     prefix = f"{root.relative_to(path.parent).as_posix()}/"
     atomic_files.write(path, readme(path.read_text(), tasks, root, prefix).encode())
+
+
+def write_docs_page(tasks: Sequence[Task], root: Path, path: Path) -> None:
+    """Renew the matrix in the page of the docs at `path`."""
+    prefix = f"../{root.relative_to(path.parents[1]).as_posix()}/"
+    atomic_files.write(path, docs_page(path.read_text(), tasks, root, prefix).encode())

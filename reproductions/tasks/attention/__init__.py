@@ -12,6 +12,11 @@ places its crop by regression, as in its paper. It learns at a rate of 0.001 in 
 0.005 it fell to chance. `spatial_transformer_place` has the localization network of the glimpses,
 so that it differs from `affine_1x32` and `glimpse_1x32` in the crop alone.
 
+Three models stand for other families. `static` is the conv net at twice its width: one generator
+makes all kernels but the first, which takes as many parameters to store. `dynamic` is a `HyperLSTM`
+that reads parts of a conv net's features by soft attention, four times, each time where its state
+points to; `recurrent` is the same with a plain LSTM.
+
 The columns after the accuracy are of images that the models were not trained for: 16 pieces of
 clutter of 6×6 pixels instead of 8 of 8×8, pieces of 9×9, and canvases of 60×60 and 128×128. The
 trained weights are set into networks for that size. With the embedded digits the pieces have 4×4
@@ -27,7 +32,7 @@ reads them as channels, and the LSTM reads one after the other.
 import numpy as np
 
 from reproductions.engine import training
-from reproductions.engine.display import Display, Headline
+from reproductions.engine.display import Display, Headline, Matrix
 from reproductions.engine.task import Task
 from reproductions.engine.tuning.space import Range
 
@@ -35,6 +40,7 @@ MODELS = (
     *("cnn", "spatial_transformer", "spatial_transformer_place", "ram_4", "ram_6", "ram_8"),
     *("glimpse_1x16", "glimpse_1x32", "glimpse_8x12", "affine_1x32", "affine_8x12"),
     *("mlp_1x32", "mlp_8x12", "lstm_8x12"),
+    *("static", "dynamic", "recurrent"),
 )
 METRICS = {
     "accuracy": "max",
@@ -67,10 +73,16 @@ OTHERS = {
     ),
 }
 QUICK = ("cnn", "spatial_transformer", "spatial_transformer_place", "ram_6", "glimpse_1x16")
-FULL = tuple(model for model in MODELS if model != "glimpse_1x16")
-SMALL = dict(models=QUICK, data="digits", batch=32, filters=(16, 24, 32, 48), precision="float32")
+FAMILIES = ("static", "dynamic", "recurrent")
+FULL = tuple(model for model in MODELS if model not in ("glimpse_1x16", *FAMILIES))
+SMALL = dict(
+    models=QUICK + FAMILIES, data="digits", batch=32, filters=(16, 24, 32, 48), precision="float32"
+)
 PRESETS = {
     "smoke": SMALL | dict(seeds=1, epochs=2, steps=2, batch=8, valid=20, test=20),
+    "demo": SMALL
+    | dict(models=("cnn", "glimpse_1x16", *FAMILIES), seeds=1, epochs=4, steps=60)
+    | dict(valid=500, test=2000, canvas=40, distractors=3, others={}),
     "quick": SMALL | dict(seeds=3, epochs=6, steps=150, valid=1000, test=5000),
     "full": dict(
         models=FULL,
@@ -107,6 +119,9 @@ UNITS = {
         spatial_transformer_place=128,
         ram_6=98,
         glimpse_1x16=128,
+        static=64,
+        dynamic=51,
+        recurrent=66,
     ),
     "mnist": dict(
         cnn=115,
@@ -147,15 +162,22 @@ DEVIATIONS = (
 )
 
 
+# Twice as many channels as the conv net has: that is how far its saved weights go.
+WIDE = dict(filters=(32, 64, 96, 128), embedding_dim=64, hidden_dim=34)
+READ = 48  # numbers a part that the recurrent networks read
+
+
 def configurations(model, preset, data):
     rates = LEARNING_RATE[data]
     settings = dict(
         learning_rate=rates.get(model, rates.get(model.split("_")[0], 5e-3)),
         units=UNITS[data].get(model, 68),
-        others=OTHERS[data],
     )
+    if model in ("dynamic", "recurrent"):
+        settings["looks"] = 2 if preset == "smoke" else 4
+    canvas = GENERATOR[data] | dict(others=OTHERS[data])
     sampling = SAMPLING if model.endswith(("1x16", "1x32", "8x12")) else {}
-    return [PRESETS[preset] | GENERATOR[data] | settings | sampling]
+    return [canvas | PRESETS[preset] | settings | sampling]
 
 
 def data(name, config, data_dir):
@@ -189,7 +211,7 @@ def build(model, config, data):
 
 def network_of(model, config, canvas):
     """The model for images of canvas × canvas; its weights fit no other size if it is `cnn`."""
-    from reproductions.tasks.attention import networks
+    from reproductions.tasks.attention import families, networks
 
     shape, units, pool = (canvas, canvas, 1), config["units"], config["pool"]
     reader = {key: config[key] for key in ("filters", "units", "precision")}
@@ -198,6 +220,11 @@ def network_of(model, config, canvas):
         from baselines.conv_net import conv_net
 
         return conv_net(shape, 10, filters=(16, 32, 48, 64), units=units, strides=2)
+    if kind == "static":
+        return families.static_net(shape, units=units, **WIDE)
+    if kind in ("dynamic", "recurrent"):
+        cell = families.cell(kind, units)
+        return families.reading_net(shape, pool, cell, READ, config["looks"])
     if kind == "ram":
         patch, num_scales = (12, 4) if pool == 4 else (8, 3)
         return networks.recurrent_attention(shape, int(looks), patch, num_scales, units)
@@ -238,9 +265,12 @@ def transfer(network, model, data, config):
 
 
 def generated(network):
-    """One weight a grid point, generated for each image."""
-    glimpse = _glimpse(network)
-    return int(np.prod(glimpse.output.shape[1:])) if glimpse else 0
+    """One weight a grid point, kernels, or a step's scales and shifts."""
+    from reproductions.tasks.attention import families
+
+    if glimpse := _glimpse(network):
+        return int(np.prod(glimpse.output.shape[1:]))
+    return families.generated_weights(network)
 
 
 def _glimpse(network):
@@ -311,7 +341,16 @@ TASK = Task(
             ours="glimpse_1x32",
             what="cluttered MNIST, 100×100: accuracy",
         ),
-        families={"sparse": ("glimpse_*", "affine_*", "mlp_*", "lstm_*")},
+        matrix=Matrix(
+            what="the digit among clutter, accuracy",
+            models={"dense": "cnn", "sparse": "glimpse_1x16"},
+            chance=lambda config: 0.1,
+        ),
+        families={
+            "sparse": ("glimpse_*", "affine_*", "mlp_*", "lstm_*"),
+            "static": ("static",),
+            "dynamic": ("dynamic",),
+        },
     ),
     configurations=configurations,
     data=data,

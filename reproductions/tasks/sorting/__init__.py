@@ -18,7 +18,12 @@ other.
 * `quicksort_depths` has the squared error at every depth, to targets sent back through the splits;
 * `quicksort_likelihood` has the log-likelihood of the right choices, as if each element chose
   alone, and `quicksort_random` its mean over random pivots;
-* `quicksort_cauchy` has the likelihood of choices by the heavy-tailed Cauchy sigmoid.
+* `quicksort_cauchy` has the likelihood of choices by the heavy-tailed Cauchy sigmoid;
+* `dense` is `row_stochastic` with as many parameters as the others;
+* `static` has keys from a wider conv net, all kernels but the first made by one generator, and the
+  loss of `neural_sort_stochastic`, of the published relaxations the best one in `full`;
+* `dynamic` is a pointer network: a `HyperLSTM` takes a step a place, points to an element by
+  attention and reads what it points to; `recurrent` is the same with a plain LSTM.
 
 In `full`, `quicksort_cauchy` and `neural_sort` are also trained for eight times as long, and
 `quicksort_cauchy` for 48 times. Both are trained on sets of 15 too, as the published networks were,
@@ -30,12 +35,13 @@ The batch size, the learning rate, and the steepness and sigmoid of the choices 
 single short runs on validation sets.
 """
 
+import math
 from functools import cached_property
 
 import numpy as np
 
 from reproductions.data.image_batches import shifted, skewed
-from reproductions.engine.display import Display, Headline
+from reproductions.engine.display import Display, Headline, Matrix
 from reproductions.engine.task import Task
 from reproductions.engine.tuning.space import Range
 
@@ -45,7 +51,9 @@ MODELS = (
     *("soft_sort", "diffsort", "fast_rank"),
     *("quicksort", "quicksort_published", "quicksort_sampled"),
     *("quicksort_depths", "quicksort_likelihood", "quicksort_random", "quicksort_cauchy"),
+    *("dense", "static", "dynamic", "recurrent"),
 )
+FAMILIES = MODELS[-4:]
 METRICS = {
     "exact": "max",
     "elementwise": "max",
@@ -64,9 +72,14 @@ RECOMBINED = dict(size=15, epochs=25, batch=200, recombined=True, skew=0.15, ben
 PRESETS = {
     "smoke": SMALL
     | dict(trained=((3, 2),), epochs=2, steps=2, images=12, batch=4, sets=20, pool=30),
+    "demo": SMALL
+    | dict(models=(*FAMILIES, "quicksort"), trained=((5, 2),), epochs=4, steps=100)
+    | dict(images=100, batch=100, sets=1000, pool=500, sizes=(), learning_rate=4e-3),
     "quick": SMALL
-    | dict(trained=((5, 2),), epochs=8, steps=100, images=100, batch=100, sets=2000, pool=1000),
+    | dict(trained=((5, 2),), epochs=8, steps=100, images=100, batch=100, sets=2000, pool=1000)
+    | dict(more_seeds=dict.fromkeys((*FAMILIES, "quicksort"), 3)),
     "full": dict(
+        models=MODELS[:-4],
         data="mnist",
         trained=((5, 4), (4, 3)),
         seeds=1,
@@ -99,6 +112,13 @@ SEARCH = {
 # Temperature, or for quicksort and networks the steepness; 1 where it is not said.
 STRENGTH = dict.fromkeys(("quicksort", "quicksort_sampled", "quicksort_random"), 2.0)
 STRENGTH |= dict.fromkeys(("quicksort_published", "quicksort_depths"), 10.0) | {"diffsort": 6.0}
+# What the families have of their own, by which they have as many parameters as the other models.
+OWN = {
+    "dense": dict(units=17),
+    "static": dict(units=25, filters=(48, 64), generator=(32, 12)),
+    "dynamic": dict(units=14, cell_units=18),
+    "recurrent": dict(units=16, cell_units=20),
+}
 # Also on numbers of three digits.
 SLIDES = ("quicksort_cauchy", "neural_sort", "quicksort", "quicksort_published")
 GROVER = {
@@ -145,7 +165,7 @@ def configurations(model, preset, data):
     settings = PRESETS[preset]
     own = ("trained", "long", "rates")
     base = {key: value for key, value in settings.items() if key not in own}
-    base["strength"] = STRENGTH.get(model, 1.0)
+    base |= dict(strength=STRENGTH.get(model, 1.0)) | OWN.get(model, {})
     base["learning_rate"] = settings.get("rates", {}).get(model, base["learning_rate"])
     pairs = settings["trained"] if model in SLIDES else settings["trained"][:1]
     configs = [base | dict(size=size, digits=digits) for size, digits in pairs]
@@ -223,6 +243,7 @@ def build(model, config, data):
 
     (images, _), _ = next(data.train(0, 0))
     keys = ("size", "filters", "units", "strength", "samples", "precision")
+    keys += tuple(key for key in ("generator", "cell_units") if key in config)
     network = Sorter(model, image_shape=images.shape[1:], **{key: config[key] for key in keys})
     # On a CPU XLA's convolutions take four times as long as TensorFlow's own.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
@@ -243,14 +264,20 @@ def evaluate(network, x, y, config):
 
 def transfer(network, model, data, config):
     """Accuracy on sets of other sizes than the network was trained for."""
-    from reproductions.tasks.sorting.networks import SCORES
+    from reproductions.tasks.sorting.networks import METHODS, SCORES
 
     accuracies = {}
-    for n in SIZES:
-        able = model not in SCORES and n != config["size"]
+    for n in config.get("sizes", SIZES):
+        able = METHODS.get(model, model) not in SCORES and n != config["size"]
         there = evaluate(network, *data.sets("test", n), config) if able else {}
         accuracies |= {f"{key}_{n}": there.get(key) for key in ("exact", "elementwise")}
     return accuracies
+
+
+def generated(network):
+    from reproductions.tasks.sorting import families
+
+    return families.generated_weights(network)
 
 
 def trace(network, data, config):
@@ -291,7 +318,7 @@ def plot(records, path):
         style = dict(color=f"C{i % 10}", marker="o" if i < 10 else "s", label=label)
         style["linestyle"] = ":" if size != usual else "--" if more else "-"
         for axes, metric in zip(panels, ("exact", "elementwise"), strict=True):
-            points = {n: test[f"{metric}_{n}"] for n in SIZES} | {size: test[metric]}
+            points = {n: test.get(f"{metric}_{n}") for n in SIZES} | {size: test[metric]}
             points = {n: value for n, value in sorted(points.items()) if value is not None}
             axes.plot(points.keys(), points.values(), **style)
     panels[0].set(xscale="log", xlabel="n", ylabel="sets sorted whole")
@@ -322,13 +349,19 @@ TASK = Task(
             what="sets of 15 four-digit MNIST numbers: sorted whole",
             labels={"size": 15, "digits": 4, "epochs": 25},
         ),
-        families={"sparse": ("quicksort*",)},
+        matrix=Matrix(
+            what="sets of numbers, sorted whole",
+            models={"sparse": "quicksort"},
+            chance=lambda config: 1 / math.factorial(config["size"]),
+        ),
+        families={"sparse": ("quicksort*",), "static": ("static",), "dynamic": ("dynamic",)},
         panels=("size", "digits", "epochs"),
     ),
     configurations=configurations,
     data=data,
     build=build,
     evaluate=evaluate,
+    generated=generated,
     transfer=transfer,
     trace=trace,
     draw=draw,

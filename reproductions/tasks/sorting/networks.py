@@ -7,9 +7,13 @@ from keras import layers
 from baselines import sorting
 from hyperkeras import ops as hyper
 from hyperkeras.layers import Quicksort
+from reproductions.tasks.sorting import families
 
 ops = keras.ops
-SCORES = ("row_stochastic", "sinkhorn", "gumbel_sinkhorn")  # an n × n matrix, no keys
+SCORES = ("row_stochastic", "sinkhorn", "gumbel_sinkhorn")  # an n × n matrix for one n, no keys
+# What the models of the matrix sort by: of the published relaxations the best one in `full`.
+METHODS = {"dense": "row_stochastic", "static": "neural_sort_stochastic"}
+METHODS |= dict.fromkeys(("dynamic", "recurrent"), "pointer")
 DRAWN = ("quicksort_published", "quicksort_sampled")  # choices; the others take the mean of all
 # Of `sort_log_likelihood`.
 LIKELIHOODS = {
@@ -23,16 +27,35 @@ STEPS = 20  # iterations of Sinkhorn's
 class Sorter(keras.Model):
     """Maps images [p, h, w, 1] and sets of them [b, n] to keys [b, n], or scores [b, n, n].
 
-    Scores are of the methods in `SCORES`. Labels are numbers [b, n], of which the order alone is
-    used. Sets [b, n, d] are of numbers put together from the images' digits, d an image: digit k of
-    image i is i * d + k.
+    Scores are of the methods in `SCORES` and of pointers. Labels are numbers [b, n], of which the
+    order alone is used. Sets [b, n, d] are of numbers put together from the images' digits, d an
+    image: digit k of image i is i * d + k.
     """
 
-    def __init__(self, method, size, image_shape, filters, units, strength, samples, precision):
-        super().__init__(name=method)
-        self.method, self.size, self.strength, self.samples = method, size, strength, samples
+    def __init__(
+        self,
+        model,
+        size,
+        image_shape,
+        filters,
+        units,
+        strength,
+        samples,
+        precision,
+        generator=None,
+        cell_units=None,
+    ):
+        super().__init__(name=model)
+        self.method = method = METHODS.get(model, model)
+        self.size, self.strength, self.samples = size, strength, samples
         count = {"row_stochastic": units, "sinkhorn": size, "gumbel_sinkhorn": size}
-        self.convolutions = _conv_net(image_shape, filters, precision)
+        count["pointer"] = units
+        if model == "static":
+            self.convolutions = families.static_convolutions(
+                image_shape, filters, *generator, precision
+            )
+        else:
+            self.convolutions = _conv_net(image_shape, filters, precision)
         self.hidden = layers.Dense(units, activation="relu", dtype=precision)
         images = keras.Input(image_shape)
         x = layers.Flatten(dtype=precision)(self.convolutions(images))
@@ -44,6 +67,9 @@ class Sorter(keras.Model):
             self.head = keras.Sequential(
                 [keras.Input((size * units,)), layers.ReLU(), whole, layers.Dense(size**2)]
             )
+        elif method == "pointer":
+            self.head = families.Pointer(families.cell(model, cell_units), units)
+            self.head.build((None, size, units))
         self.seeds = keras.random.SeedGenerator()
         published = method == "quicksort_published"
         self.quicksort = Quicksort(
@@ -86,13 +112,15 @@ class Sorter(keras.Model):
         if self.method == "row_stochastic":
             flat = ops.reshape(features, (-1, self.size * features.shape[-1]))
             return ops.reshape(self.head(flat), (-1, self.size, self.size))
+        if self.method == "pointer":
+            return self.head(features)
         if self.method in SCORES:
             return ops.swapaxes(features, 1, 2)  # [b, place, element]
         return features[..., 0]
 
     def places(self, scores):
         """Which element comes i-th, `[b, n]`, without chance."""
-        if self.method == "row_stochastic":
+        if self.method in ("row_stochastic", "pointer"):
             return np.argmax(scores, axis=-1)
         if self.method in SCORES:
             return np.argmax(sorting.sinkhorn(scores, self.strength, STEPS), axis=-1)
@@ -100,7 +128,7 @@ class Sorter(keras.Model):
 
     def matrix(self, scores):
         """The soft permutation of training, `[b, n, n]` or `[b, samples, n, n]`."""
-        if self.method == "row_stochastic":
+        if self.method in ("row_stochastic", "pointer"):
             return ops.softmax(scores)
         if self.method == "sinkhorn":
             return sorting.sinkhorn(scores, self.strength, STEPS)

@@ -4,31 +4,15 @@ import itertools
 import math
 
 import pytest
-from toy import toy_task
+from toy import toy_record, toy_task, write
 
 from reproductions import __main__ as command_line
-from reproductions.engine import charts, pages, records, report, summary
+from reproductions.engine import charts, pages, report, summary
 from reproductions.engine.display import FAMILIES, Display, Headline
-from reproductions.engine.records import KEYS
+from reproductions.engine.matrix import page, picture
 from reproductions.engine.summary import Estimate, Row
 
 TASKS = [command_line.load(name) for name in command_line.tasks()]
-
-
-def toy_record(task, seed, mse, model="small", preset="quick", **changes):
-    (config,) = task.settings(model, preset, "sums")
-    record = dict.fromkeys(KEYS) | dict(task="toy", model=model, preset=preset, data="sums")
-    record |= dict(seed=seed, config=config, device="a chip", versions={"keras": "3"}, seconds=4)
-    metrics = {"valid": {"mse": mse, "epoch": 1, "curve": [mse]}, "test": {"mse": mse}}
-    record |= dict(metrics=metrics, parameters={"trainable": 1234, "generated": 0})
-    return record | {"status": "finished"} | changes
-
-
-def write(task, root, *found):
-    for one in found:
-        path = root / "toy" / one["preset"] / records.file_name(task, one)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        records.write(path, one)
 
 
 def three(task, model, *values):
@@ -208,8 +192,10 @@ def test_headline_names_rows_values_and_the_verdict(tmp_path):
         "| [toy](results/toy/README.md): a sum | `small` 1.1 ± 0.1 | `wide` 3.1 ± 0.1 | behind "
         "| small: 0.5 | 3, 3 |"
     )
-    text = report.readme(f"a\n{report.START}\nold\n{report.END}\nb\n", [task], tmp_path, "results/")
-    assert text == f"a\n{report.START}\n{table}{report.END}\nb\n"
+    old = "a\n<!-- results -->\nold\n<!-- /results -->\nb\n"
+    assert report.between(old, "results", table) == old.replace("old\n", table)
+    text = f"<!-- matrix -->\n<!-- /matrix -->\n{old}"
+    assert report.readme(text, [task], tmp_path, "results/").endswith(old.replace("old\n", table))
     with pytest.raises(ValueError, match="expected the lines"):
         report.readme("a", [task], tmp_path, "")
 
@@ -231,6 +217,16 @@ def test_committed_index_and_readme_are_what_the_records_give():
     root, readme = command_line.RESULTS, command_line.README.read_text()
     assert (root / pages.PAGE).read_text() == pages.index(TASKS, root)
     assert readme == report.readme(readme, TASKS, root, "reproductions/results/")
+
+
+def test_committed_matrix_is_what_the_records_give():
+    root, path = command_line.RESULTS, command_line.DOCS_PAGE
+    assert (root / page.NAME / pages.PAGE).read_text() == page.page(TASKS, root)
+    for preset in page.presets(TASKS, root):
+        found = charts.read(picture.path_of(root, preset))
+        assert found == picture.data(TASKS, preset, root)
+    text = path.read_text()
+    assert text == report.docs_page(text, TASKS, root, "../reproductions/results/")
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

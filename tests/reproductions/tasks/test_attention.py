@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from reproductions.tasks.attention import families
 from reproductions.tasks.attention.networks import SpatialSoftmax, glimpse_net
 
 
@@ -54,3 +55,35 @@ def test_several_grids_start_interleaved_around_the_brightest_place():
     pixels = middles.mean(0) + np.indices((21, 21)).reshape(2, -1).T - 10
     distances = np.linalg.norm(pixels[:, None] - points.reshape(-1, 2), axis=-1).min(1)
     assert distances.max() < 0.8
+
+
+def test_generated_weights_are_kernels_or_a_steps_scales_and_shifts():
+    tiny = (20, 20, 1)
+    static = families.static_net(tiny, (16, 16, 32), 3, 4, 2)
+    assert families.generated_weights(static) == 9 * 16 * (16 + 32)
+    counts = {}
+    for kind in ("dynamic", "recurrent"):
+        network = families.reading_net((32, 32, 1), 2, families.cell(kind, 5), 6, looks=2)
+        counts[kind] = families.generated_weights(network)
+        assert network(np.zeros((3, 32, 32, 1), "float32")).shape == (3, 10)
+    assert counts == {"dynamic": 12 * 5, "recurrent": 0}
+
+
+def test_a_reader_attends_by_what_it_saw():
+    """Without weights for the state all looks are alike; with them they differ."""
+    rng = np.random.default_rng(0)
+    parts = rng.normal(size=(1, 5, 4)).astype("float32")
+    reader = families.Reader(families.cell("recurrent", 3), 6, looks=3)
+    seen, step = [], reader.cell.call
+
+    def watched(inputs, states, training=False):
+        seen.append(np.array(inputs))
+        return step(inputs, states, training)
+
+    reader.cell.call = watched
+    reader(parts)
+    assert len(seen) == 3 and not np.allclose(seen[0], seen[1], atol=1e-5)
+    seen.clear()
+    reader.attention.state.kernel.assign(0 * reader.attention.state.kernel)
+    reader(parts)
+    np.testing.assert_allclose(seen[1], seen[0], rtol=1e-5)

@@ -1,6 +1,7 @@
 """The sorting task: its data, what counts as sorted, its losses, records and pictures."""
 
 import json
+import math
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from reproductions.__main__ import main
 from reproductions.tasks import sorting, sorting_gradient
+from reproductions.tasks.sorting import families
 from reproductions.tasks.sorting.networks import Sorter
 
 
@@ -95,7 +97,7 @@ def test_right_keys_have_a_lower_loss_than_wrong_ones(model):
     network, _, _ = built(model)
     labels = np.array([[7, 40, 22]])
     right = np.array([[-1.0, 2.0, 0.5]], "float32")
-    if model in ("row_stochastic", "sinkhorn", "gumbel_sinkhorn"):
+    if network.method in ("row_stochastic", "sinkhorn", "gumbel_sinkhorn", "pointer"):
         right = 9 * np.eye(3, dtype="float32")[None, [0, 2, 1]]
         wrong = right[:, ::-1]
     else:
@@ -119,6 +121,36 @@ def test_what_learns_from_keys_sorts_other_sizes():
     assert found["exact_5"] is None  # which is `exact`
     assert all(0 <= found[f"{key}_{n}"] <= 1 for key in ("exact", "elementwise") for n in (3, 64))
     assert set(sorting.transfer(network, "sinkhorn", numbers, config).values()) == {None}
+
+
+@pytest.mark.parametrize("preset", ["demo", "quick"])
+def test_models_of_the_matrix_have_like_parameter_counts(preset):
+    counts, matrix = {}, sorting.TASK.display.matrix
+    for model in matrix.all_models():
+        (config,) = sorting.TASK.settings(model, preset, "digits")
+        network = sorting.build(model, config, sorting.data("digits", config, None))
+        counts[model] = sum(math.prod(weight.shape) for weight in network.trainable_weights)
+    assert max(counts.values()) < 1.05 * min(counts.values()), counts
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "recurrent"])
+def test_a_pointer_does_not_care_for_the_order_of_its_elements(kind):
+    keras.utils.set_random_seed(0)
+    pointer = families.Pointer(families.cell(kind, 6), 5)
+    elements = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    order = [2, 0, 3, 1]
+    scores = np.array(pointer(elements))
+    assert scores.shape == (2, 4, 4)
+    moved = np.array(pointer(elements[:, order]))
+    np.testing.assert_allclose(moved, scores[:, :, order], rtol=1e-4, atol=1e-5)
+    # Where the state says nothing, all that changes is what was pointed to before.
+    pointer.attention.state.kernel.assign(0 * pointer.attention.state.kernel)
+    scores = np.array(pointer(elements), "float64")
+    first, taken = scores[:, 0], np.zeros((2, 4))
+    for place in range(4):
+        expected = first + np.log(1 - taken + 1e-4) - np.log(1 + 1e-4)
+        np.testing.assert_allclose(scores[:, place], expected, rtol=1e-4, atol=1e-4)
+        taken = np.minimum(taken + np.exp(expected) / np.exp(expected).sum(1, keepdims=True), 1)
 
 
 def test_the_full_setting_has_the_slides_three_digits_and_longer_runs():
