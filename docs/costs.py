@@ -42,6 +42,16 @@ NAMES = {
     "quicksort": ("`Quicksort` of {size} elements", "the same by sparse products"),
     "per_sample_mlp": ("`Hypernetwork`, an MLP, weights for each sample", "one set of weights"),
     "per_sample_conv": ("convolution with a kernel a sample", "`vectorized_map`"),
+    **{
+        f"head_{name}": (f"`{cls}`, {{size:,}} weights", "a dense layer of as many outputs")
+        for name, cls in (
+            ("dense", "DenseHead"),
+            ("chunked", "ChunkedHead(1024)"),
+            ("low_rank", "LowRankHead(4)"),
+            ("random", "RandomHead"),
+            ("layerwise", "LayerwiseHead"),
+        )
+    },
     "graph_conv": ("`SparseGraphConv`, {size:,} nodes, {edges:,} edges", "GCN"),
     "graph_transform": ("`SparseGraphTransform`, {size:,} nodes, {edges:,} edges", "GCN"),
 }

@@ -28,7 +28,10 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   the same with one set of weights for all: the ratio is the price of weights a sample;
 * `per_sample_conv`: a 3 × 3 convolution with a kernel a sample against `vectorized_map`;
 * `graph_conv`, `graph_transform`: the sparse layers on a random graph of n nodes and 10 n edges
-  against a GCN layer: time and memory against edges.
+  against a GCN layer: time and memory against edges;
+* `head_*`: the heads of a hypernetwork, which make the weights of eight equal dense layers from 32
+  features, for four conditions, against a dense layer that makes as many numbers (`size`). Their
+  `ms` are of the processor, on one thread, and do not count other processes.
 """
 
 import multiprocessing
@@ -38,7 +41,7 @@ from pathlib import Path
 
 from reproductions.engine.display import Display
 from reproductions.engine.task import Task
-from reproductions.tasks.speed import graph_steps, recurrent_steps, steps
+from reproductions.tasks.speed import graph_steps, head_steps, recurrent_steps, steps
 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
@@ -46,6 +49,7 @@ MODELS = (
     *recurrent_steps.MODELS,
     *("per_sample_mlp", "per_sample_conv"),
     *graph_steps.MODELS,
+    *head_steps.MODELS,
 )
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
@@ -111,6 +115,8 @@ def configurations(model, preset, data):
         return recurrent_steps.configurations(model, preset, base["repeats"])
     if model in graph_steps.MODELS:
         return graph_steps.configurations(preset, base["repeats"])
+    if model in head_steps.MODELS:
+        return head_steps.configurations(preset, base["repeats"])
     if model.startswith("contract"):
         many = dict(repeats=7 * base["repeats"])  # of milliseconds each
         return [base | many | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]
@@ -141,14 +147,15 @@ def measure(model, config, seed, data):
     contenders = ["ours"] + ["other"] * config.get("dense", True)
     contestants = [steps.build(model, contender, config, seed) for contender in contenders]
     times = [[] for _ in contestants]
+    clock = time.process_time if config.get("processor_time") else time.perf_counter
     for step in contestants:
         step()
         step()
     for _ in range(config["repeats"]):
         for step, durations in zip(contestants, times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             step()
-            durations.append(1000 * (time.perf_counter() - start))
+            durations.append(1000 * (clock() - start))
     medians = [statistics.median(durations) for durations in times]
     peaks = [_in_process(model, contender, config, seed) for contender in contenders]
     test = {"ms": medians[0], "mb": peaks[0]}
@@ -187,27 +194,43 @@ def _memory(field):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+UNITS = (("ms", "ms a step"), ("mb", "peak MB"))
+
+
 def plot(records, path):
-    """Time and memory against size, ours and dense."""
+    """Time and memory against size: ours and dense, and the heads of hypernetworks."""
     from matplotlib.figure import Figure
 
-    runs = [run for run in records if run["model"] == "growth"]
-    if not runs:
+    parts = [
+        ({"growth": "sparse hyperlayer"}, "dense layer", "inputs = outputs = tuples"),
+        ({name: name for name in head_steps.MODELS}, None, "generated weights"),
+    ]
+    runs = [run for run in records if any(run["model"] in names for names, _, _ in parts)]
+    parts = [part for part in parts if any(run["model"] in part[0] for run in runs)]
+    if not parts:
         return
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, unit, label in zip(panels, ("ms", "mb"), ("ms a step", "peak MB"), strict=True):
-        for key, name in ((unit, "sparse hyperlayer"), (f"other_{unit}", "dense layer")):
-            points = {}
-            for run in runs:
-                if key in run["metrics"]["test"]:
-                    size, value = run["config"]["size"], run["metrics"]["test"][key]
-                    points.setdefault(size, []).append(value)
-            sizes = sorted(points)
-            axes.plot(sizes, [statistics.median(points[n]) for n in sizes], "o-", label=name)
-        axes.set(xscale="log", yscale="log", xlabel="inputs = outputs = tuples", ylabel=label)
-    panels[0].legend()
+    figure = Figure(figsize=(8, 3.4 * len(parts)), layout="constrained")
+    grid = figure.subplots(len(parts), 2, squeeze=False)
+    for panels, (names, other, across) in zip(grid, parts, strict=True):
+        for axes, (unit, label) in zip(panels, UNITS, strict=True):
+            for model, name in names.items():
+                of_model = [run for run in runs if run["model"] == model]
+                _line(axes, of_model, unit, name)
+                if other:
+                    _line(axes, of_model, f"other_{unit}", other)
+            axes.set(xscale="log", yscale="log", xlabel=across, ylabel=label)
+        panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=100)
+
+
+def _line(axes, runs, key, name):
+    points = {}
+    for run in runs:
+        if key in run["metrics"]["test"]:
+            points.setdefault(run["config"]["size"], []).append(run["metrics"]["test"][key])
+    sizes = sorted(points)
+    if sizes:
+        axes.plot(sizes, [statistics.median(points[n]) for n in sizes], "o-", label=name)
 
 
 TASK = Task(
@@ -225,7 +248,7 @@ TASK = Task(
             "sparse": ("contract*", "identity_*", "glimpse*", "quicksort", "growth", "graph_*"),
             "static": ("wide_resnet",),
             "dynamic": ("hyper_*",),
-            "hypernetwork": ("per_sample_*",),
+            "hypernetwork": ("per_sample_*", "head_*"),
         },
         compared=(),
         reference=1.0,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reproductions.tasks.speed import graph_steps, recurrent_steps
+from reproductions.tasks.speed import graph_steps, head_steps, recurrent_steps
 from reproductions.tasks.speed.per_sample_steps import per_sample_step
 
 
@@ -15,6 +15,8 @@ def build(model, contender, config, seed):
         return recurrent_steps.build(model, contender, config)
     if model in graph_steps.MODELS:
         return graph_steps.build(model, contender, config)
+    if model in head_steps.MODELS:
+        return head_steps.build(model, contender, config)
     makers = {
         "contract": _products,
         "identity": _identities,
