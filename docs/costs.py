@@ -50,6 +50,7 @@ NAMES = {
             ("low_rank", "LowRankHead(4)"),
             ("random", "RandomHead"),
             ("layerwise", "LayerwiseHead"),
+            ("recurrent", "RecurrentHead(…, rank=4)"),
         )
     },
     "graph_conv": ("`SparseGraphConv`, {size:,} nodes, {edges:,} edges", "GCN"),

@@ -1,6 +1,9 @@
 """The steps of the speed task that make the weights of a network by a head."""
 
-MODELS = ("head_dense", "head_chunked", "head_low_rank", "head_random", "head_layerwise")
+MODELS = (
+    *("head_dense", "head_chunked", "head_low_rank", "head_random", "head_layerwise"),
+    "head_recurrent",
+)
 LAYERS = 8  # of the network whose weights are made, all of the same width
 WIDTHS = {"smoke": (4,), "quick": (32, 112), "full": (32, 112, 352)}
 
@@ -43,7 +46,13 @@ def build(model, contender, config):
 
 
 def _head(model, config):
+    import keras
+
     from hyperkeras import layers
+
+    def recurrent():
+        lstm = keras.layers.LSTM(config["features"], return_sequences=True, unroll=True)
+        return layers.RecurrentHead(lstm, rank=4)
 
     heads = {
         "head_dense": layers.DenseHead,
@@ -51,6 +60,7 @@ def _head(model, config):
         "head_low_rank": lambda: layers.LowRankHead(4),
         "head_random": lambda: layers.RandomHead(0),
         "head_layerwise": layers.LayerwiseHead,
+        "head_recurrent": recurrent,
     }
     head = heads[model]()
     head.bind(_weights(config["width"]))
