@@ -20,7 +20,7 @@ test: $(VENV)/installed
 test-backends: $(VENV)/installed-backends
 	$(call on,tensorflow)
 	$(call on,jax)
-	$(call on,torch)
+	$(call on,torch) tests/layers/rnn/test_fast_path_torch.py
 	$(BIN)/python tests/backends_table.py build/backends
 
 test-jax: $(VENV)/installed-jax

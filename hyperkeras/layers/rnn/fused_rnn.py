@@ -7,9 +7,8 @@ from keras import ops
 
 from hyperkeras.annotations import Config, Tensor
 from hyperkeras.keras_internals import is_exporting
-from hyperkeras.layers.rnn.base_rnn import Recurrent, of_cell
+from hyperkeras.layers.rnn.base_rnn import Recurrent
 from hyperkeras.layers.rnn.base_rnn_cell import RecurrentCell
-from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
 
 
 class FastRecurrent(Recurrent):
@@ -18,33 +17,32 @@ class FastRecurrent(Recurrent):
     Subclasses bring `fast_loop`.
 
     Args:
-        cell: A `LayerNormLSTMCell`.
+        cell: A `RecurrentCell`.
         use_xla: Boolean, whether the fast path may be taken (default `True`).
         **kwargs: Arguments of `Recurrent`.
     """
-
-    layer_norm = of_cell("layer_norm")
-    recurrent_dropout = of_cell("recurrent_dropout")
-    forget_bias = of_cell("forget_bias")
-    recurrent_activation = of_cell("recurrent_activation")
 
     def __init__(self, cell: RecurrentCell, use_xla: bool = True, **kwargs: Any) -> None:
         super().__init__(cell, **kwargs)
         self.use_xla = bool(use_xla)
 
     def takes_fast_path(self, steps: int | None) -> bool:
-        """Whether the recurrence takes the fast path, on TensorFlow and JAX in full precision."""
+        """Whether the recurrence takes the fast path, in full precision."""
         if not (
             self.use_xla
             and not self.unroll
-            and keras.backend.backend() in ("tensorflow", "jax")
+            and keras.backend.backend() in ("tensorflow", "jax", "torch")
             and self.cell.activation is keras.activations.tanh
-            and self.cell.recurrent_activation is keras.activations.sigmoid
+            and self.has_known_gates()
             and self.compute_dtype in ("float32", "float64")
             and steps != 0
         ):
             return False
         return can_compile() and not is_exporting()
+
+    def has_known_gates(self) -> bool:
+        """Whether the fast path knows what the cell does beside its activation."""
+        return True
 
     def loop(
         self,
@@ -66,6 +64,8 @@ class FastRecurrent(Recurrent):
                 given["hyper_noise"] = noise[..., n:]
         for name, x in given.items():
             given[name] = ops.swapaxes(ops.flip(x, axis=1) if self.go_backwards else x, 0, 1)
+        if self.stateful:  # PyTorch overwrites the variables, which gradients still need
+            initial_state = [ops.copy(state) for state in initial_state]
         outputs, states = self.fast_loop(given.pop("x"), initial_state, given, training)
         # Before the first step that counts, Keras gives zeros, but on JAX the first state.
         zeros = self.zero_output_for_mask or keras.backend.backend() != "jax"
@@ -87,13 +87,3 @@ def can_compile() -> bool:
     from hyperkeras.ops.rnn import fused_loop_tensorflow
 
     return fused_loop_tensorflow.can_compile()
-
-
-def lstm_weights(cell: LayerNormLSTMCell) -> dict[str, Any]:
-    """Of a `LayerNormLSTMCell`, as the fast paths take them."""
-    bias = ops.zeros((4 * cell.units,), cell.compute_dtype) if cell.bias is None else cell.bias
-    weights = {"kernel": cell.kernel, "recurrent_kernel": cell.recurrent_kernel, "bias": bias}
-    weights = {name: ops.convert_to_tensor(weight) for name, weight in weights.items()}
-    if cell.norm is not None:
-        weights["norm"] = tuple(ops.convert_to_tensor(weight) for weight in cell.norm)
-    return weights

@@ -17,12 +17,12 @@ from hyperkeras.annotations import (
     Tensor,
 )
 from hyperkeras.layers.rnn.base_rnn import of_cell
-from hyperkeras.layers.rnn.fused_rnn import FastRecurrent, lstm_weights
+from hyperkeras.layers.rnn.fused_lstm import FastLSTM, lstm_weights
 from hyperkeras.layers.rnn.hyper_lstm_cell import HyperLSTMCell
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
-class HyperLSTM(FastRecurrent):
+class HyperLSTM(FastLSTM):
     """HyperLSTM layer: an LSTM whose weights a small LSTM changes at each step (Ha et al. 2016).
 
     The layer runs a `HyperLSTMCell` over a sequence. See the cell for the equations and weights; it
@@ -96,16 +96,16 @@ class HyperLSTM(FastRecurrent):
     Parameters: the large network's 4n (x + n + 1), the small one's 4m (x + n + m + 1), with layer
     norm 10n + 10m, and for generation 12me + 8e + 12en.
 
-    On TensorFlow and JAX the layer takes a fast path: XLA compiles the whole recurrence, with a
-    derivative written by hand. It gives the same values and derivatives as the cell in
-    `keras.layers.RNN`. XLA compiles once for each batch size and length, which takes seconds: if
-    your lengths vary much, pad them to a few, or set `use_xla=False`.
+    The layer takes a fast path: the whole recurrence as one operation, with a derivative written by
+    hand. It gives the same values and derivatives as the cell in `keras.layers.RNN`. On TensorFlow
+    and JAX, XLA compiles it, once for each batch size and length, which takes seconds: if your
+    lengths vary much, pad them to a few, or set `use_xla=False`.
 
-    The layer runs its cell step by step on PyTorch, in half precision, with `unroll`, with
-    activations other than tanh and sigmoid, while a model is exported, and under
-    `tf.debugging.enable_check_numerics()`. An export to LiteRT needs `unroll=True`, or an
-    interpreter with TensorFlow's own operations. A `tf.autodiff.ForwardAccumulator` around a
-    `tf.function` needs `use_xla=False`.
+    The layer runs its cell step by step in half precision, with `unroll`, with activations other
+    than tanh and sigmoid, while a model is exported, under `tf.debugging.enable_check_numerics()`,
+    and on PyTorch in forward mode, in `torch.func`, `torch.compile` and `torch.autocast`. An export
+    to LiteRT needs `unroll=True`, or an interpreter with TensorFlow's own operations. A
+    `tf.autodiff.ForwardAccumulator` around a `tf.function` needs `use_xla=False`.
 
     Example:
 
@@ -248,6 +248,10 @@ class HyperLSTM(FastRecurrent):
             from hyperkeras.ops.rnn import hyper_lstm_jax
 
             h, hyper_h, c, hyper_c = hyper_lstm_jax.hyper_lstm(*arguments)
+        elif keras.backend.backend() == "torch":
+            from hyperkeras.ops.rnn.on_torch import hyper_lstm_torch
+
+            h, hyper_h, c, hyper_c = hyper_lstm_torch.hyper_lstm(*arguments)
         else:
             from hyperkeras.ops.rnn import hyper_lstm_tensorflow
 

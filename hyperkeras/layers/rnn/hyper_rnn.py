@@ -1,8 +1,9 @@
 """The HyperRNN layer."""
 
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import keras
+from keras import ops
 
 from hyperkeras.annotations import (
     Activation,
@@ -11,13 +12,15 @@ from hyperkeras.annotations import (
     LayerArguments,
     Regularizer,
     Seed,
+    Tensor,
 )
-from hyperkeras.layers.rnn.base_rnn import Recurrent, of_cell
+from hyperkeras.layers.rnn.base_rnn import of_cell
+from hyperkeras.layers.rnn.fused_rnn import FastRecurrent
 from hyperkeras.layers.rnn.hyper_rnn_cell import HyperRNNCell
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
-class HyperRNN(Recurrent):
+class HyperRNN(FastRecurrent):
     """HyperRNN layer: a plain recurrent network whose weights a smaller one makes (Ha et al. 2016).
 
     The layer runs a `HyperRNNCell` over a sequence. See the cell for the equations and weights; it
@@ -55,6 +58,7 @@ class HyperRNN(Recurrent):
         unroll: Boolean, whether to unroll the loop over the steps (default `False`).
         zero_output_for_mask: Boolean, whether masked steps give zeros instead of the last output
             (default `False`).
+        use_xla: Boolean, whether the layer may take the fast path, see below (default `True`).
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
@@ -72,6 +76,10 @@ class HyperRNN(Recurrent):
         `[b, n]`, or `[b, t, n]` with `return_sequences`. With `return_state` the two states follow.
 
     Parameters: those of the cell.
+
+    In the form `"scaled"` the layer takes a fast path, as `HyperLSTM` does and in the same cases:
+    the whole recurrence as one operation, with a derivative written by hand. It gives the same
+    values and derivatives as the cell in `keras.layers.RNN`.
 
     Example:
 
@@ -113,6 +121,7 @@ class HyperRNN(Recurrent):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
+        use_xla: bool = True,
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         cell = HyperRNNCell(
@@ -145,5 +154,28 @@ class HyperRNN(Recurrent):
             stateful=stateful,
             unroll=unroll,
             zero_output_for_mask=zero_output_for_mask,
+            use_xla=use_xla,
             **kwargs,
         )
+
+    def has_known_gates(self) -> bool:
+        return self.form == "scaled"
+
+    def fast_loop(
+        self, x: Tensor, initial_state: Any, sequences: dict[str, Tensor], training: bool
+    ) -> tuple[Any, ...]:
+        weights = {name: ops.convert_to_tensor(w) for name, w in self.cell.by_name().items()}
+        arguments = (x, tuple(initial_state), weights, sequences)
+        if keras.backend.backend() == "jax":
+            from hyperkeras.ops.rnn import hyper_rnn_jax
+
+            h, hyper_h = hyper_rnn_jax.hyper_rnn(*arguments)
+        elif keras.backend.backend() == "torch":
+            from hyperkeras.ops.rnn.on_torch import hyper_rnn_torch
+
+            h, hyper_h = hyper_rnn_torch.hyper_rnn(*arguments)
+        else:
+            from hyperkeras.ops.rnn import hyper_rnn_tensorflow
+
+            h, hyper_h = hyper_rnn_tensorflow.hyper_rnn(*arguments, remember=training)
+        return h, [h[-1], hyper_h[-1]]

@@ -188,6 +188,27 @@ class HyperRNNCell(RecurrentCell):
         h = step(inputs, h, hyper_h, *weights, self.shift_kernel, activation=self.activation)
         return h, [h, hyper_h]
 
+    def by_name(self) -> dict[str, Tensor]:
+        """All weights by the names of `hyper_rnn_step`, those of the small network by `hyper_`."""
+        small = self.hyper_cell
+        weights = {
+            "kernel": self.kernel,
+            "recurrent_kernel": self.recurrent_kernel,
+            "bias": self.bias,
+            "scale_embedding_kernel": self.scale_embedding_kernel,
+            "scale_embedding_bias": self.scale_embedding_bias,
+            "shift_embedding_kernel": self.shift_embedding_kernel,
+            "scale_kernel": self.scale_kernel,
+            "shift_kernel": self.shift_kernel,
+            "hyper_kernel": small.kernel,
+            "hyper_recurrent_kernel": small.recurrent_kernel,
+            "hyper_bias": small.bias,
+        }
+        if not self.use_bias:
+            weights["bias"] = ops.zeros((self.units,), self.compute_dtype)
+            weights["hyper_bias"] = ops.zeros((self.hyper_units,), self.compute_dtype)
+        return weights
+
     def get_config(self) -> Config:
         return {
             **super().get_config(),

@@ -13,12 +13,12 @@ from hyperkeras.annotations import (
     Seed,
     Tensor,
 )
-from hyperkeras.layers.rnn.fused_rnn import FastRecurrent, lstm_weights
+from hyperkeras.layers.rnn.fused_lstm import FastLSTM, lstm_weights
 from hyperkeras.layers.rnn.layer_norm_lstm_cell import LayerNormLSTMCell
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
-class LayerNormLSTM(FastRecurrent):
+class LayerNormLSTM(FastLSTM):
     """LSTM layer with layer normalization (Ba et al. 2016).
 
     The layer runs a `LayerNormLSTMCell` over a sequence. See the cell for the equations and
@@ -73,16 +73,16 @@ class LayerNormLSTM(FastRecurrent):
 
     Parameters: 4n (x + n + 1), and 10n with layer norm.
 
-    On TensorFlow and JAX the layer takes a fast path: XLA compiles the whole recurrence, with a
-    derivative written by hand. It gives the same values and derivatives as the cell in
-    `keras.layers.RNN`. XLA compiles once for each batch size and length, which takes seconds: if
-    your lengths vary much, pad them to a few, or set `use_xla=False`.
+    The layer takes a fast path: the whole recurrence as one operation, with a derivative written by
+    hand. It gives the same values and derivatives as the cell in `keras.layers.RNN`. On TensorFlow
+    and JAX, XLA compiles it, once for each batch size and length, which takes seconds: if your
+    lengths vary much, pad them to a few, or set `use_xla=False`.
 
-    The layer runs its cell step by step on PyTorch, in half precision, with `unroll`, with
-    activations other than tanh and sigmoid, while a model is exported, and under
-    `tf.debugging.enable_check_numerics()`. An export to LiteRT needs `unroll=True`, or an
-    interpreter with TensorFlow's own operations. A `tf.autodiff.ForwardAccumulator` around a
-    `tf.function` needs `use_xla=False`.
+    The layer runs its cell step by step in half precision, with `unroll`, with activations other
+    than tanh and sigmoid, while a model is exported, under `tf.debugging.enable_check_numerics()`,
+    and on PyTorch in forward mode, in `torch.func`, `torch.compile` and `torch.autocast`. An export
+    to LiteRT needs `unroll=True`, or an interpreter with TensorFlow's own operations. A
+    `tf.autodiff.ForwardAccumulator` around a `tf.function` needs `use_xla=False`.
 
     Example:
 
@@ -170,6 +170,10 @@ class LayerNormLSTM(FastRecurrent):
             from hyperkeras.ops.rnn import layer_norm_lstm_jax
 
             h, c = layer_norm_lstm_jax.layer_norm_lstm(*arguments)
+        elif keras.backend.backend() == "torch":
+            from hyperkeras.ops.rnn.on_torch import layer_norm_lstm_torch
+
+            h, c = layer_norm_lstm_torch.layer_norm_lstm(*arguments)
         else:
             from hyperkeras.ops.rnn import layer_norm_lstm_tensorflow
 

@@ -11,6 +11,7 @@ B, T, X, N = 2, 2, 3, 3
 LAYERS = {
     "layer_norm_lstm": lambda **arguments: layers.LayerNormLSTM(N, **arguments),
     "hyper_lstm": lambda **arguments: layers.HyperLSTM(N, 2, 2, **arguments),
+    "hyper_rnn": lambda **arguments: layers.HyperRNN(N, 2, 2, **arguments),
 }
 every = pytest.mark.parametrize("name", LAYERS)
 
@@ -60,6 +61,7 @@ def forward_mode(layer, x, compiled):
     [
         ("layer_norm_lstm", of_gradient, True),
         ("hyper_lstm", of_gradient, False),
+        ("hyper_rnn", of_gradient, False),
         ("layer_norm_lstm", forward_mode, False),
     ],
 )

@@ -12,7 +12,7 @@ B, T, X, N, M, E = 3, 4, 5, 4, 3, 2
 MAKERS = {
     "layer_norm_lstm": lambda **arguments: layers.LayerNormLSTM(N, **arguments),
     "hyper_lstm": lambda **arguments: layers.HyperLSTM(N, M, E, **arguments),
-    "hyper_rnn": lambda use_xla=None, **arguments: layers.HyperRNN(N, M, E, **arguments),
+    "hyper_rnn": lambda **arguments: layers.HyperRNN(N, M, E, **arguments),
 }
 every = pytest.mark.parametrize("name", MAKERS)
 
@@ -131,6 +131,10 @@ FAST = {
             hyper_forget_bias=2.0,
             return_sequences=False,
         ),
+    ),
+    "hyper_rnn": (
+        dict(mask=True, go_backwards=True),
+        dict(use_bias=False, dropout=0.5, return_sequences=False),
     ),
 }
 

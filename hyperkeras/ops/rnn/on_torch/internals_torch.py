@@ -1,0 +1,23 @@
+"""What the fast recurrent path needs of PyTorch beyond its public names, each with the reason.
+
+No other file of the library touches a private name of PyTorch, so that a new release is checked
+here.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+
+def is_transformed(values: Sequence[torch.Tensor]) -> bool:
+    """Whether more than a gradient is asked for: forward mode, `torch.func`, or a compiler.
+
+    A function with a gradient of its own supports none of them. PyTorch has public names for
+    forward mode and compilation, but none that tells whether a transformation of `torch.func`, such
+    as `vmap`, is at work.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    return any(torch.autograd.forward_ad.unpack_dual(a).tangent is not None for a in values)
