@@ -103,6 +103,22 @@ def refuse_spectral_normalization(layer: layers.Layer) -> None:
         )
 
 
+def calls(model: keras.Model) -> list[tuple[Any, list[Any], list[Any]]] | None:
+    """The calls of a Functional model in order: (operation, input tensors, output tensors).
+
+    None for other models. The public configuration has them too, but a model's class may replace
+    it, as KerasHub's do.
+    """
+    nodes = getattr(model, "_nodes_by_depth", None)
+    if nodes is None:
+        return None
+    return [
+        (node.operation, node.input_tensors, node.output_tensors)
+        for depth in sorted(nodes, reverse=True)
+        for node in nodes[depth]
+    ]
+
+
 def state_variables(layer: layers.Layer) -> list[keras.Variable]:
     """The variables that a layer and those inside it update by themselves.
 

@@ -87,6 +87,26 @@ def on_graphs(layer, *arguments, **options):
     return make
 
 
+def on_chains(encoder):
+    """An encoder of computational graphs, on chains of 5 nodes."""
+
+    def make(sampling=None):
+        nodes = keras.Input((5, 4), dtype=keras.config.dtype_policy().variable_dtype)
+        lengths = np.maximum(np.arange(5) - np.arange(5)[:, None], 0)
+        distances = keras.ops.zeros_like(nodes[:, :, :1]) + lengths.astype("float32")
+        return keras.Model(nodes, encoder()(nodes, keras.ops.cast(distances, "int32")))
+
+    return make
+
+
+def decoded(sampling=None):
+    """Kernels and vectors of a decoder, in a row."""
+    features = keras.Input((4,), dtype=keras.config.dtype_policy().variable_dtype)
+    parts = layers.MatrixDecoder((3, 2), 1, hidden=(5, 6))(features)
+    flat = [keras.layers.Flatten()(part) for part in parts]
+    return keras.Model(features, keras.layers.Concatenate()(flat))
+
+
 CASES = [
     Case(
         "free",
@@ -409,6 +429,44 @@ CASES = [
         (5, 3),
         (5, 3),
         3 * 2 + 2 * 3 * 4 + 4 + 4 * 2 * (4 + 1),
+    ),
+    Case(
+        "gated_graph_encoder",
+        ("GatedGraphEncoder",),
+        on_chains(lambda: layers.GatedGraphEncoder(4)),
+        (5, 4),
+        (5, 4),
+        2 * (4 * 5 + 2) + 6 * 4 * 5 + 2 * 4,
+        draws=False,
+    ),
+    Case(
+        "gated_graph_encoder_without_virtual_edges",
+        ("GatedGraphEncoder",),
+        on_chains(
+            lambda: layers.GatedGraphEncoder(4, rounds=2, virtual_edges=None, normalize=False)
+        ),
+        (5, 4),
+        (5, 4),
+        2 * 4 * 5 + 6 * 4 * 5,
+        draws=False,
+    ),
+    Case(
+        "flat_encoder",
+        ("FlatEncoder",),
+        on_chains(lambda: layers.FlatEncoder(4, max_nodes=6, hidden=3)),
+        (5, 4),
+        (5, 4),
+        (6 * 4 + 1) * 3 + (3 + 1) * 6 * 4,
+        draws=False,
+    ),
+    Case(
+        "matrix_decoder",
+        ("MatrixDecoder",),
+        decoded,
+        (4,),
+        (3 * 2 + 2 * 2,),
+        4 * 5 + 5 + 6 * 6 + 7 * 3 * 2 + 5 * 8 + 9 * 4,
+        draws=False,
     ),
 ]
 

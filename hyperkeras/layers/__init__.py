@@ -1,5 +1,8 @@
 """Keras layers: state, configuration and shape checks around `hyperkeras.ops`."""
 
+from hyperkeras.layers.architectures.flat_encoder import FlatEncoder
+from hyperkeras.layers.architectures.gated_graph_encoder import GatedGraphEncoder
+from hyperkeras.layers.architectures.matrix_decoder import MatrixDecoder
 from hyperkeras.layers.generated.hyper_conv2d import HyperConv2D
 from hyperkeras.layers.generated.hyper_dense import HyperDense
 from hyperkeras.layers.generators.base_generator import Generator
@@ -52,7 +55,9 @@ __all__ = [
     "DilatedConv2D",
     "DilationSource",
     "FixedSource",
+    "FlatEncoder",
     "FreeSource",
+    "GatedGraphEncoder",
     "Generator",
     "Glimpse",
     "Head",
@@ -68,6 +73,7 @@ __all__ = [
     "LayerwiseHead",
     "LowRankHead",
     "MIPEncoding",
+    "MatrixDecoder",
     "PHMConv2D",
     "PHMDense",
     "PHMLayer",

@@ -1,6 +1,8 @@
 """What wraps or makes a whole network."""
 
 from hyperkeras.models.adapters.lora_hypernetwork import LoRAHypernetwork
+from hyperkeras.models.architectures.computation_graph import computation_graph
+from hyperkeras.models.architectures.graph_hypernetwork import GraphHypernetwork
 from hyperkeras.models.continual.infer_task import infer_task
 from hyperkeras.models.freeze import freeze
 from hyperkeras.models.hypernetworks.continual_hypernetwork import ContinualHypernetwork
@@ -9,8 +11,10 @@ from hyperkeras.models.wide_resnet import wide_resnet
 
 __all__ = [
     "ContinualHypernetwork",
+    "GraphHypernetwork",
     "Hypernetwork",
     "LoRAHypernetwork",
+    "computation_graph",
     "freeze",
     "infer_task",
     "wide_resnet",

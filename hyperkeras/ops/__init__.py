@@ -3,6 +3,12 @@
 Each family's package has the glossary of its shape letters.
 """
 
+from hyperkeras.ops.architectures.propagation import gated_sweep, path_weights
+from hyperkeras.ops.architectures.weight_shapes import (
+    fit_to_shape,
+    scale_by_fan_in,
+    scale_by_norm,
+)
 from hyperkeras.ops.encodings import mip_encoding
 from hyperkeras.ops.generated.hyperfan import hyperfan_in, hyperfan_out
 from hyperkeras.ops.generated.kernels import (
@@ -56,7 +62,9 @@ __all__ = [
     "disjoint_union",
     "distribute",
     "duplicate_mask",
+    "fit_to_shape",
     "full_hyper_rnn_step",
+    "gated_sweep",
     "generate_kernel",
     "generate_rows",
     "half_permutation",
@@ -72,6 +80,7 @@ __all__ = [
     "mip_encoding",
     "neighbor_proportions",
     "output_regularizer",
+    "path_weights",
     "per_sample_conv",
     "per_sample_dense",
     "per_sample_depthwise_conv",
@@ -80,6 +89,8 @@ __all__ = [
     "propagate",
     "proportions",
     "sample_tuples",
+    "scale_by_fan_in",
+    "scale_by_norm",
     "scale_means",
     "scale_sigmas",
     "sort_log_likelihood",

@@ -1,0 +1,1 @@
+"""One hypernetwork for many architectures."""
