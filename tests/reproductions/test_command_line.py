@@ -33,7 +33,7 @@ def smoke(tmp_path_factory):
 
 def test_smoke_records_every_model_with_the_fixed_keys(smoke):
     folder = smoke / "attention" / "smoke"
-    models = attention.QUICK + attention.FAMILIES
+    models = attention.PRESETS["smoke"]["models"]
     looking = [model for model in attention.QUICK if model != "cnn"]
     assert {path.name for path in folder.iterdir()} == {
         "curves.png",

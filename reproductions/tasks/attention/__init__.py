@@ -79,7 +79,9 @@ SMALL = dict(
     models=QUICK + FAMILIES, data="digits", batch=32, filters=(16, 24, 32, 48), precision="float32"
 )
 PRESETS = {
-    "smoke": SMALL | dict(seeds=1, epochs=2, steps=2, batch=8, valid=20, test=20),
+    "smoke": SMALL
+    | dict(models=(*QUICK, "static", "dynamic"), seeds=1, epochs=2, steps=2)
+    | dict(batch=8, valid=20, test=20),
     "demo": SMALL
     | dict(models=("cnn", "glimpse_1x16", *FAMILIES), seeds=1, epochs=4, steps=60)
     | dict(valid=500, test=2000, canvas=40, distractors=3, others={}),
