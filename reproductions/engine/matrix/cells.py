@@ -115,7 +115,7 @@ def line(row: list[Cell]) -> str:
     return "; ".join(words) + "."
 
 
-# What a family is compared with: the same network without what makes the family.
+# The family that each is compared with.
 COUNTERPARTS = {"static": "dense", "dynamic": "recurrent", "sparse": "dense"}
 
 
