@@ -72,3 +72,20 @@ class DenseHead(Head):
 
     def rows(self, features: Any) -> Any:
         return ops.matmul(self.scaled(features), self.kernel) + self.bias
+
+    def factors(self, features: Any) -> tuple[Any, list, list]:
+        """What the weights are made of.
+
+        Returns:
+            z of shape `[c, F]`, and for each piece H `[F, *shape]` and b `[*shape]`.
+        """
+        pieces = self.bound_pieces
+        ends = np.cumsum([piece.size for piece in pieces])[:-1].tolist()
+        kernels, biases = ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self.bias)
+        parts = ops.split(kernels, ends, axis=-1) if ends else [kernels]
+        starts = ops.split(biases, ends) if ends else [biases]
+        return (
+            self.scaled(features),
+            [ops.reshape(x, (-1, *p.shape)) for x, p in zip(parts, pieces, strict=True)],
+            [ops.reshape(x, p.shape) for x, p in zip(starts, pieces, strict=True)],
+        )

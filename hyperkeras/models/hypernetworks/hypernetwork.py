@@ -25,7 +25,12 @@ from hyperkeras.models.hypernetworks import (
 from hyperkeras.models.hypernetworks.conditioned_model import ConditionedModel
 from hyperkeras.models.hypernetworks.materialization import generated_values, plain_copy
 from hyperkeras.models.hypernetworks.penalties import Penalties, constrained
-from hyperkeras.models.hypernetworks.per_sample.scope import compiles, per_sample_scope
+from hyperkeras.models.hypernetworks.per_sample.factored_products import Factors, can_be_factored
+from hyperkeras.models.hypernetworks.per_sample.scope import (
+    compiles,
+    maps_no_layer,
+    per_sample_scope,
+)
 from hyperkeras.models.hypernetworks.variable_substitution import run
 from hyperkeras.models.hypernetworks.weight_selection import Selector
 from hyperkeras.ops.argument_validation import check_layer
@@ -186,26 +191,20 @@ class Hypernetwork(ConditionedModel):
         condition, x = self._check_inputs(inputs)
         validation.check_used_once(self.target)
         self.selection.check()
-        differ = None
-        if not self.per_sample:
-            differ = conditions.rows_differ(condition)
-            condition = conditions.first_row(condition)
-        rows = self._rows(condition)  # [c, N]
-        if differ is not None:
-            rows = ops.where(differ, float("nan"), rows)
-        pairs = [
-            (variable, constrained(variable, value))
-            for variable, value in zip(self.selection.variables, self.head.split(rows), strict=True)
-        ]
-        for loss in self._penalties(pairs):
-            self.add_loss(loss)
-        if not self.per_sample:
-            pairs = [(variable, value[0]) for variable, value in pairs]
-        pairs += self._state(condition, training)
-        kwargs = {} if training is None else {"training": training}
         scope: AbstractContextManager = nullcontext()
         if self.per_sample:
-            scope = per_sample_scope(self.target, self.selection.pieces, x, training)
+            pieces = self.selection.pieces
+            pairs, factors = self._pairs_per_sample(condition, x, training)
+            scope = per_sample_scope(self.target, pieces, x, training, factors)
+        else:
+            differ = conditions.rows_differ(condition)
+            condition = conditions.first_row(condition)
+            rows = self._rows(condition)
+            if differ is not None:
+                rows = ops.where(differ, float("nan"), rows)
+            pairs = [(variable, value[0]) for variable, value in self._pairs(rows)]
+        pairs += self._state(condition, training)
+        kwargs = {} if training is None else {"training": training}
         with scope:
             outputs, losses = run(self.target, pairs, x, **kwargs)
         for loss in losses:
@@ -279,8 +278,8 @@ class Hypernetwork(ConditionedModel):
         """As `summary` of `keras.Model`; the target's generated weights are not counted."""
         summary.print_summary(self, *args, **kwargs)
 
-    def _rows(self, condition):
-        """All generated weights of each condition, [c, N]."""
+    def _features(self, condition):
+        """The features of each condition, [c, F]."""
         features = self.body(condition)
         features = ops.cast(features, self.variable_dtype)
         known = conditions.known_shape(features)[1:]
@@ -291,8 +290,49 @@ class Hypernetwork(ConditionedModel):
                 f"as a pooling or recurrent layer. Received: features of shape "
                 f"{tuple(features.shape)} of condition {conditions.shapes_of(condition)}"
             )
-        rows = self.head(ops.reshape(features, (-1, self.num_features)))
+        return ops.reshape(features, (-1, self.num_features))
+
+    def _rows(self, condition):
+        """All generated weights of each condition, [c, N]."""
+        rows = self.head(self._features(condition))
         return rows if self.base is None else rows + ops.cast(self.base, rows.dtype)
+
+    def _pairs(self, rows):
+        """The generated variables and their values [c, *shape]; adds their penalties."""
+        pairs = [
+            (variable, constrained(variable, value))
+            for variable, value in zip(self.selection.variables, self.head.split(rows), strict=True)
+        ]
+        for loss in self._penalties(pairs):
+            self.add_loss(loss)
+        return pairs
+
+    def _pairs_per_sample(self, condition, x, training):
+        """The pairs, and by the ids of layers the factors of kernels that are not among them."""
+        pieces = self.selection.pieces
+        factors: dict[int, Factors] = {}
+        if not self._can_factor(x, training):
+            return self._pairs(self._rows(condition)), factors
+        pairs, (features, *parts) = [], self.head.factors(self._features(condition))
+        for generated, kernel, bias in zip(pieces, *parts, strict=True):
+            made = Factors(features, kernel, bias)
+            if can_be_factored(generated, self.num_features):
+                factors[id(generated.layer)] = made
+            else:
+                pairs.append((generated.variable, made.value()))
+        return pairs, factors
+
+    def _can_factor(self, x, training):
+        """Whether some kernels can stay factors, and nothing but their layers asks for weights."""
+        pieces = self.selection.pieces
+        return (
+            type(self.head) is DenseHead
+            and self.base is None
+            and not self._penalties.readers
+            and all(g.variable.constraint is g.variable.regularizer is None for g in pieces)
+            and any(can_be_factored(g, self.num_features) for g in pieces)
+            and maps_no_layer(self.target, pieces, x, training)
+        )
 
     def _build_state(self) -> None:
         """Adds weights of a subclass that come after all others."""

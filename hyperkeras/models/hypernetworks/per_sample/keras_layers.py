@@ -18,6 +18,7 @@ from hyperkeras.models.hypernetworks.per_sample.adapted_layers import (
     own_product,
     with_change,
 )
+from hyperkeras.models.hypernetworks.per_sample.factored_products import factors_of
 from hyperkeras.models.hypernetworks.variable_substitution import Substitution, run
 from hyperkeras.ops.generated.per_sample import (
     per_sample_conv,
@@ -61,6 +62,9 @@ def batched_call(layer: layers.Layer) -> Callable | None:
 
 @per_sample(layers.Dense)
 def _dense(layer, call, inputs, training=None):
+    factors = factors_of(layer)
+    if factors is not None:
+        return _finished(layer, factors.times(inputs), layer.bias)
     if keeps_kernel(layer):
         y, pair = own_product(layer, inputs), generated_pair(layer)
         if pair is not None:

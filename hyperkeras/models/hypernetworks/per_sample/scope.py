@@ -29,6 +29,7 @@ import keras
 from keras import layers
 
 from hyperkeras.models.hypernetworks.per_sample import recurrent_cells  # noqa: F401 (registers them)
+from hyperkeras.models.hypernetworks.per_sample.factored_products import factored
 from hyperkeras.models.hypernetworks.per_sample.interception import intercept, redirected
 from hyperkeras.models.hypernetworks.per_sample.keras_layers import batched_call
 from hyperkeras.models.hypernetworks.per_sample.mapping import map_over_samples
@@ -37,7 +38,7 @@ from hyperkeras.models.hypernetworks.per_sample.plan import plan_calls
 
 @contextlib.contextmanager
 def per_sample_scope(
-    target: layers.Layer, pieces: list, x: Any, training: Any = None
+    target: layers.Layer, pieces: list, x: Any, training: Any = None, factors: Any = None
 ) -> Iterator[None]:
     """A scope where the layers of `target` run with weights of each sample's own.
 
@@ -46,6 +47,7 @@ def per_sample_scope(
         pieces: List of `weight_selection.Generated`, the weights that are generated.
         x: The target's inputs.
         training: Boolean or None, as `target` is called with.
+        factors: Dict from ids of layers to the `Factors` of their kernels, which then are not read.
     """
     native, functions = _native(pieces)
     variables = [piece.variable for piece in pieces]
@@ -60,8 +62,14 @@ def per_sample_scope(
         return call(*args, **kwargs) if function is None else function(layer, call, *args, **kwargs)
 
     intercept(target)
-    with redirected(redirection):
+    with redirected(redirection), factored(factors or {}):
         yield
+
+
+def maps_no_layer(target: layers.Layer, pieces: list, x: Any, training: Any = None) -> bool:
+    """Whether each layer with generated weights runs as one batched product."""
+    native, _ = _native(pieces)
+    return not plan_calls(target, [piece.variable for piece in pieces], native, x, training)
 
 
 def compiles(target: layers.Layer, pieces: list) -> bool:
