@@ -20,13 +20,14 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 * `quicksort`: the soft sort of sets of n elements of 784 numbers, whose splits are multiplied with
   each other before the elements, against a sparse product of the elements a split;
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer;
-* `hyper_lstm`, `layer_norm_lstm`: forward and backward against `keras.layers.LSTM` of the same
-  units; `hyper_lstm_length`: the former for longer and longer sequences (its size);
+* `hyper_lstm`, `layer_norm_lstm`, `hyper_rnn`: forward and backward against `keras.layers.LSTM` of
+  the same units; `hyper_lstm_length`: the first for longer and longer sequences (its size);
 * `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
 * `hyper_rnn_forms`: scaled rows against generated matrices, over 10 steps;
 * `per_sample_mlp`: a `Hypernetwork` of three dense layers, weights for each of 64 samples, against
   the same with one set of weights for all: the ratio is the price of weights a sample;
 * `per_sample_conv`: a 3 × 3 convolution with a kernel a sample against `vectorized_map`;
+* on JAX and PyTorch (`KERAS_BACKEND`) the recurrent layers and `per_sample_mlp` can be measured;
 * `graph_conv`, `graph_transform`: the sparse layers on a random graph of n nodes and 10 n edges
   against a GCN layer: time and memory against edges;
 * `head_*`: the heads of a hypernetwork, which make the weights of eight equal dense layers from 32
@@ -39,6 +40,7 @@ import statistics
 import time
 from pathlib import Path
 
+from reproductions.engine import records as records_of_runs
 from reproductions.engine.display import Display
 from reproductions.engine.task import Task
 from reproductions.tasks.speed import graph_steps, head_steps, recurrent_steps, steps
@@ -51,6 +53,7 @@ MODELS = (
     *graph_steps.MODELS,
     *head_steps.MODELS,
 )
+BY_BACKEND = ("layer_norm_lstm", "hyper_lstm", "hyper_rnn", "per_sample_mlp")  # drawn by backend
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
 DATA = {"random": "normal numbers"}
@@ -172,9 +175,13 @@ def _in_process(*arguments):
 
 
 def _peak(model, contender, config, seed):
-    import tensorflow as tf
+    import keras
 
-    tf.function(lambda x: tf.linalg.matmul(x, x))(tf.ones((64, 64)))  # what TensorFlow itself takes
+    if keras.backend.backend() == "tensorflow":  # what TensorFlow itself takes
+        import tensorflow as tf
+
+        tf.function(lambda x: tf.linalg.matmul(x, x))(tf.ones((64, 64)))
+    keras.ops.matmul(keras.ops.ones((64, 64)), keras.ops.ones((64, 64)))
     base = _memory("VmRSS")
     step = steps.build(model, contender, config, seed)
     for _ in range(3):
@@ -198,7 +205,7 @@ UNITS = (("ms", "ms a step"), ("mb", "peak MB"))
 
 
 def plot(records, path):
-    """Time and memory against size: ours and dense, and the heads of hypernetworks."""
+    """Time and memory against size, of ours and dense and of heads; ratios by backend."""
     from matplotlib.figure import Figure
 
     parts = [
@@ -207,11 +214,16 @@ def plot(records, path):
     ]
     runs = [run for run in records if any(run["model"] in names for names, _, _ in parts)]
     parts = [part for part in parts if any(run["model"] in part[0] for run in runs)]
-    if not parts:
+    shown = [run for run in records if run["model"] in BY_BACKEND]
+    if not parts and not shown:
         return
-    figure = Figure(figsize=(8, 3.4 * len(parts)), layout="constrained")
-    grid = figure.subplots(len(parts), 2, squeeze=False)
-    for panels, (names, other, across) in zip(grid, parts, strict=True):
+    count = len(parts) + bool(shown)
+    figure = Figure(figsize=(8, 3.4 * count), layout="constrained")
+    grid = figure.subplots(count, 2, squeeze=False)
+    if shown:
+        _by_backend(grid[-1][0], shown)
+        grid[-1][1].set_axis_off()
+    for panels, (names, other, across) in zip(grid[: len(parts)], parts, strict=True):
         for axes, (unit, label) in zip(panels, UNITS, strict=True):
             for model, name in names.items():
                 of_model = [run for run in runs if run["model"] == model]
@@ -231,6 +243,26 @@ def _line(axes, runs, key, name):
     sizes = sorted(points)
     if sizes:
         axes.plot(sizes, [statistics.median(points[n]) for n in sizes], "o-", label=name)
+
+
+def _by_backend(axes, records):
+    """How many times faster than its anchor each layer is, on each backend."""
+    found = {}
+    for run in records:
+        if run["model"] in BY_BACKEND:
+            key = records_of_runs.backend_of(run) or "tensorflow", run["model"]
+            found.setdefault(key, []).append(run["metrics"]["test"]["ratio"])
+    for k, backend in enumerate(("tensorflow", "jax", "torch")):
+        for y, model in enumerate(BY_BACKEND):
+            if (backend, model) in found:
+                ratio = statistics.median(found[backend, model])
+                axes.barh(y + 0.27 * (k - 1), ratio, 0.25, color=f"C{k}")
+        axes.barh(0, 0, color=f"C{k}", label=backend)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yticks(range(len(BY_BACKEND)), [name.replace("_", " ") for name in BY_BACKEND])
+    axes.invert_yaxis()
+    axes.set_xlabel("times as fast as its anchor")
+    axes.legend()
 
 
 TASK = Task(

@@ -1,13 +1,14 @@
 """The recurrent layers' part of the task `speed`: what is compared, and the steps that are timed.
 
-* `hyper_lstm`, `layer_norm_lstm`: our layer against `keras.layers.LSTM` of the same units;
+* `hyper_lstm`, `layer_norm_lstm`, `hyper_rnn`: our layer against `keras.layers.LSTM` of the same
+  units;
 * `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
 * `hyper_lstm_length`: as `hyper_lstm`, for longer and longer sequences: memory against length;
 * `hyper_rnn_forms`: rows scaled against weights generated whole.
 """
 
 MODELS = (
-    *("hyper_lstm", "layer_norm_lstm", "hyper_lstm_cell", "hyper_lstm_length"),
+    *("hyper_lstm", "layer_norm_lstm", "hyper_rnn", "hyper_lstm_cell", "hyper_lstm_length"),
     "hyper_rnn_forms",
 )
 SMALL = dict(batch=2, features=3, units=4, hyper_units=3, embedding_dim=2)
@@ -30,12 +31,19 @@ def configurations(model, preset, repeats):
 
 def build(model, contender, config):
     """Forward and backward from a given gradient as a function without arguments."""
-    import tensorflow as tf
+    import keras
 
     layer = _layer(model, contender, config)
-    x = tf.random.normal((config["batch"], config["size"], config["features"]))
-    upstream = tf.random.normal((config["batch"], config["size"], config["units"]))
+    x = keras.random.normal((config["batch"], config["size"], config["features"]))
+    upstream = keras.random.normal((config["batch"], config["size"], config["units"]))
     layer.build(x.shape)
+    steps = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}
+    return steps[keras.backend.backend()](layer, x, upstream)
+
+
+def _on_tensorflow(layer, x, upstream):
+    import tensorflow as tf
+
     weights = [weight.value for weight in layer.trainable_weights]
 
     @tf.function
@@ -45,6 +53,35 @@ def build(model, contender, config):
         return y, tape.gradient(y, weights, output_gradients=upstream)
 
     return step  # on a CPU it returns when it is done
+
+
+def _on_jax(layer, x, upstream):
+    import jax
+
+    weights = [weight.value for weight in layer.trainable_weights]
+    others = [variable.value for variable in layer.non_trainable_variables]
+
+    @jax.jit
+    def step(weights):
+        def outputs(weights):
+            return layer.stateless_call(weights, others, x, training=True)[0]
+
+        y, gradient = jax.vjp(outputs, weights)
+        return y, gradient(upstream)
+
+    return lambda: jax.block_until_ready(step(weights))
+
+
+def _on_torch(layer, x, upstream):
+    import torch
+
+    weights = [weight.value for weight in layer.trainable_weights]
+
+    def step():
+        y = layer(x, training=True)
+        return y, torch.autograd.grad(y, weights, upstream)
+
+    return step
 
 
 def _layer(model, contender, config):
@@ -59,6 +96,8 @@ def _layer(model, contender, config):
         return layers.HyperRNN(units, form=form, return_sequences=True, **hyper)
     if not ours and model == "hyper_lstm_cell":
         return keras.layers.RNN(layers.HyperLSTMCell(units, **hyper), return_sequences=True)
+    if ours and model == "hyper_rnn":
+        return layers.HyperRNN(units, return_sequences=True, **hyper)
     if not ours:
         return keras.layers.LSTM(units, return_sequences=True)
     if model == "layer_norm_lstm":
