@@ -6,12 +6,14 @@ Everything here is traced into functions that XLA compiles. Gates come first: `[
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from hyperkeras.annotations import Tensor
 from hyperkeras.ops.rnn.internals_tensorflow import in_forward_mode, operations_are_watched
 
 EPSILON = 1e-3
+POWERS = 2 ** np.arange(30, dtype="int32")
 
 
 class CompiledRecurrence:
@@ -21,16 +23,22 @@ class CompiledRecurrence:
     recurrence itself, not compiled, since XLA can't differentiate loops of an unknown length.
 
     Args:
-        forward: Function of `inputs`, `options` and `remember` that gives a tuple of outputs, and
-            what the gradient needs if `remember` is true.
-        backward: Function of `inputs`, `options`, that memory and the outputs' gradients that
-            gives those of `inputs`, in their structure.
+        forward: Function of `inputs`, `options`, `remember` and `steps` that gives a tuple of
+            outputs, and what the gradient needs if `remember` is true.
+        backward: Function of `inputs`, `options`, that memory, the outputs' gradients and `steps`
+            that gives those of `inputs`, in their structure.
+
+    `steps` is how many of the steps count, or None for all. XLA compiles for each length anew. From
+    the third one on, sequences are padded to lengths of which there are few; no step is computed
+    for what is padded. The first of the inputs is a sequence, and so are outputs and options of
+    rank 3.
     """
 
     def __init__(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         self.forward = forward
         self.compiled_forward = tf.function(forward, jit_compile=True, autograph=False)
         self.compiled_backward = tf.function(backward, jit_compile=True, autograph=False)
+        self.lengths: dict[Any, set[int]] = {}  # which are compiled as they are
 
     def __call__(self, inputs: Any, options: Any, remember: bool) -> Any:
         """The outputs of `forward`.
@@ -47,13 +55,13 @@ class CompiledRecurrence:
 
         @tf.custom_gradient
         def run(*values):
-            fixed = self._fixed(inputs, values)
-            outputs, memory = self.compiled_forward(fixed, options, remember)
+            padded = self._padded(self._fixed(inputs, values), options)
+            outputs, memory = self.compiled_forward(*padded[:2], remember, padded[2])
 
             def gradient(*upstream):
                 return self._gradient(inputs, options, memory, values, upstream)
 
-            return outputs, gradient
+            return cut(outputs, padded[2], values[0]), gradient
 
         return run(*values)
 
@@ -64,6 +72,19 @@ class CompiledRecurrence:
         No tape may look inside what XLA compiles.
         """
         return tf.nest.pack_sequence_as(inputs, [tf.stop_gradient(a) for a in values])
+
+    def _padded(self, fixed, options):
+        """Inputs and options of a length that is compiled already or often, and `steps`."""
+        x = fixed[0]
+        if x.shape[0] is not None:
+            key = str([a.shape[1:] for a in tf.nest.flatten(fixed)])
+            lengths = self.lengths.setdefault(key, set())
+            if len(lengths) < 2:
+                lengths.add(x.shape[0])
+            if x.shape[0] in lengths:
+                return fixed, options, None
+        steps = tf.shape(x)[0]
+        return (pad(x, x), *fixed[1:]), pad(options, x), steps
 
     def _gradient(self, inputs, options, memory, values, upstream):
         """The gradients of `values`, which can be differentiated themselves."""
@@ -80,10 +101,17 @@ class CompiledRecurrence:
 
         @tf.custom_gradient
         def run(*given):
-            fixed = self._fixed(inputs, given[:count])
-            kept = memory or self.compiled_forward(fixed, options, True)[1]
+            padded, padded_options, steps = self._padded(
+                self._fixed(inputs, given[:count]), options
+            )
+            kept = memory or self.compiled_forward(padded, padded_options, True, steps)[1]
             upstream = tuple(tf.stop_gradient(d) for d in given[count:])
-            gradients = tf.nest.flatten(self.compiled_backward(fixed, options, kept, upstream))
+            if steps is not None:
+                upstream = pad(upstream, given[0])
+            gradients = tf.nest.flatten(
+                self.compiled_backward(padded, padded_options, kept, upstream, steps)
+            )
+            gradients[:1] = cut(gradients[:1], steps, given[0])
 
             def second(*upstream):
                 with tf.GradientTape() as tape:
@@ -101,19 +129,52 @@ def can_compile() -> bool:
     return not operations_are_watched()
 
 
+def pad(structure: Any, x: Tensor) -> Any:
+    """Sequences as long as `x`, with zeros behind them up to a length `2 ** k` or `3 * 2 ** k`."""
+    length = x.shape[0]
+    if length is None:
+        length = tf.shape(x)[0]
+        power = tf.reduce_min(tf.where(POWERS >= length, POWERS, POWERS[-1]))
+        total = tf.where(3 * power // 4 >= length, 3 * power // 4, power)
+    else:
+        power = 2 ** (length - 1).bit_length()
+        total = 3 * power // 4 if 3 * power // 4 >= length else power
+    behind = [[0, total - length], [0, 0], [0, 0]]
+    return tf.nest.map_structure(lambda a: tf.pad(a, behind) if is_sequence(a) else a, structure)
+
+
+def is_sequence(x: Tensor) -> bool:
+    """Whether the first axis is time."""
+    return len(x.shape) == 3
+
+
+def cut(structure: Any, steps: Any, like: Tensor) -> Any:
+    """Sequences without what `pad` has added."""
+    if steps is None:
+        return structure
+
+    def one(a):
+        return tf.ensure_shape(a[:steps], (like.shape[0], *a.shape[1:])) if is_sequence(a) else a
+
+    return tf.nest.map_structure(one, structure)
+
+
 def scan(
     step: Callable[..., tuple[Any, Any]],
     carry: Any,
     inputs: dict[str, Tensor],
     reverse: bool = False,
+    steps: Tensor | None = None,
 ) -> tuple[Any, Any]:
     """`carry, outputs = step(carry, slices)` over the first axis of `inputs`, a dict of tensors.
 
-    Returns the last carry and the dict of stacked outputs.
+    Returns the last carry and the dict of stacked outputs. With `steps` only the first ones count,
+    and the outputs behind them are zeros.
     """
     first = next(iter(inputs.values()))
     known = first.shape[0]
     length = tf.shape(first)[0] if known is None else known
+    count = length if steps is None else steps
     unstacked = {name: tf.TensorArray(x.dtype, length).unstack(x) for name, x in inputs.items()}
     _, like = step(carry, {name: x[0] for name, x in inputs.items()})  # XLA drops it
     stacks = {
@@ -121,14 +182,14 @@ def scan(
     }
 
     def body(k, carry, stacks):
-        t = length - 1 - k if reverse else k
+        t = count - 1 - k if reverse else k
         carried, outputs = step(carry, {name: x.read(t) for name, x in unstacked.items()})
         # A step may lose a size that its start knows, as that of a batch of one.
         carry = tf.nest.map_structure(lambda x, y: tf.ensure_shape(x, y.shape), carried, carry)
         return k + 1, carry, {name: stacks[name].write(t, y) for name, y in outputs.items()}
 
     _, carry, stacks = tf.while_loop(
-        lambda k, *_: k < length, body, (0, carry, stacks), maximum_iterations=length
+        lambda k, *_: k < count, body, (0, carry, stacks), maximum_iterations=length
     )
     outputs = {}
     for name, stack in stacks.items():

@@ -60,7 +60,7 @@ def hyper_lstm(
     return _recurrence((x, tuple(states), weights), (biases, sequences or {}), remember)
 
 
-def _forward(inputs, options, remember):
+def _forward(inputs, options, remember, steps=None):
     x, states, w = inputs
     (forget_bias, hyper_forget_bias), sequences = options
     large, small = w["large"], w["small"]
@@ -97,12 +97,12 @@ def _forward(inputs, options, remember):
             outputs |= {f"hyper_{name}": value for name, value in hyper[2].items()}
         return new, outputs
 
-    (_, c, _, hyper_c), memory = scan(step, states, given)
+    (_, c, _, hyper_c), memory = scan(step, states, given, steps=steps)
     outputs = (memory["h"], memory["hyper_h"], c, hyper_c)
     return outputs, memory | {"from_x": given["from_x"]} if remember else {}
 
 
-def _backward(inputs, options, memory, upstream):
+def _backward(inputs, options, memory, upstream, steps=None):
     x, states, w = inputs
     _, sequences = options
     large, small = w["large"], w["small"]
@@ -156,7 +156,9 @@ def _backward(inputs, options, memory, upstream):
             tf.zeros_like(row_kernel),
         ),
     )
-    (dstates, (dvectors, dhyper_vectors, drow_kernel)), d = scan(step, start, given, reverse=True)
+    (dstates, (dvectors, dhyper_vectors, drow_kernel)), d = scan(
+        step, start, given, reverse=True, steps=steps
+    )
     dfrom_x, dfrom_h, dhyper = (gates_last(d[k]) for k in ("from_x", "from_h", "hyper_pre"))
     dembedding = product(memory["new_hyper_h"], d["z"])
     dw = {

@@ -40,7 +40,7 @@ def hyper_rnn(
     return _recurrence((x, tuple(states), weights), sequences or {}, remember)
 
 
-def _forward(inputs, sequences, remember):
+def _forward(inputs, sequences, remember, steps=None):
     x, states, w = inputs
     n, features = w["recurrent_kernel"].shape[0], w["kernel"].shape[0]
     embedding_kernel, embedding_bias, row_kernel = _rows(w)
@@ -63,12 +63,12 @@ def _forward(inputs, sequences, remember):
         return new, outputs | ({"from_h": from_h, "z": z} if remember else {})
 
     given = {"from_x": from_x, "hyper_from_x": hyper_from_x, **sequences}
-    _, memory = scan(step, states, given)
+    _, memory = scan(step, states, given, steps=steps)
     outputs = (memory["h"], memory["hyper_h"])
     return outputs, memory | {"from_x": from_x} if remember else {}
 
 
-def _backward(inputs, sequences, memory, upstream):
+def _backward(inputs, sequences, memory, upstream, steps=None):
     x, states, w = inputs
     features, h, hyper_h = w["kernel"].shape[0], memory["h"], memory["hyper_h"]
     embedding_kernel, _, row_kernel = _rows(w)
@@ -110,7 +110,9 @@ def _backward(inputs, sequences, memory, upstream):
         old = pass_masked((dh_old, tf.matmul(dhyper, hyper_recurrent_kernel)), whole, now)
         return old, {"sum": dsum, "hyper": dhyper, "z": dz}
 
-    dstates, d = scan(step, tuple(tf.zeros_like(a) for a in states), given, reverse=True)
+    dstates, d = scan(
+        step, tuple(tf.zeros_like(a) for a in states), given, reverse=True, steps=steps
+    )
     dsum, dhyper, old_h = d["sum"], d["hyper"], before(states[0], h)
     drows = tf.stack([dsum * memory["from_x"], dsum * memory["from_h"], dsum])
     drow_kernel = tf.einsum("tybe,ytbn->yen", z, drows)

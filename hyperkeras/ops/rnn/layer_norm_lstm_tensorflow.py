@@ -55,7 +55,7 @@ def layer_norm_lstm(
     return _recurrence((x, tuple(states), weights), options, remember)
 
 
-def _forward(inputs, options, remember):
+def _forward(inputs, options, remember, steps=None):
     x, states, w = inputs
     forget_bias, sequences = options
     from_x = gates_first(tf.matmul(x, w["kernel"]) + w["bias"])
@@ -67,11 +67,11 @@ def _forward(inputs, options, remember):
         states = unmasked((h, c), states, now)
         return states, {"h": states[0], "c": states[1]} | (memory if remember else {})
 
-    (_, c), memory = scan(step, states, {"from_x": from_x, **sequences})
+    (_, c), memory = scan(step, states, {"from_x": from_x, **sequences}, steps=steps)
     return (memory["h"], c), memory if remember else {}
 
 
-def _backward(inputs, options, memory, upstream):
+def _backward(inputs, options, memory, upstream, steps=None):
     x, (h, c), w = inputs
     _, sequences = options
     norm = w.get("norm")
@@ -91,7 +91,7 @@ def _backward(inputs, options, memory, upstream):
         return (pass_masked((dh_old, dc_old), whole, now), sums), {"dpre": dpre}
 
     start = ((tf.zeros_like(h), dc), lstm_zeros(h, norm))
-    (dstates, sums), d = scan(step, start, given, reverse=True)
+    (dstates, sums), d = scan(step, start, given, reverse=True, steps=steps)
     dproduct = gates_last(d["dpre"])
     dw = {
         "kernel": product(x, dproduct),

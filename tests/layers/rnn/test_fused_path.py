@@ -1,5 +1,7 @@
 """The fast path on TensorFlow beyond training: further derivatives, exports, debugging."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -149,3 +151,38 @@ def test_exports_give_the_same_values(name, form, ending, run, tmp_path):
     if form == "tf_saved_model":  # a server may come without XLA
         graph = tf.saved_model.load(path).serve.concrete_functions[0].graph.as_graph_def()
         assert not any(f.attr["_XlaMustCompile"].b for f in graph.library.function)
+
+
+# Lengths
+
+
+@every
+def test_many_lengths_are_compiled_few_times(name):
+    module = importlib.import_module(f"hyperkeras.ops.rnn.{name}_tensorflow")
+    recurrence, (fast, slow) = module._recurrence, pair(name, return_sequences=True)
+    functions = (recurrence.compiled_forward, recurrence.compiled_backward)
+    before = [function.experimental_get_tracing_count() for function in functions]
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 2, size=(B, 12)).astype(bool)
+    for steps in (9, 12, 10, 11, 5, 6):  # two as they are, two as 12, and two as 6
+        x, found = tf.constant(rng.normal(size=(B, steps, X))), []
+        for layer in (fast, slow):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, mask=mask[:, :steps], training=True)
+                loss = tf.reduce_sum(y * np.arange(1.0, N + 1))
+            found.append([y, *tape.gradient(loss, [x, *layer.trainable_weights])])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+    after = [function.experimental_get_tracing_count() for function in functions]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [4, 4]
+
+
+def test_an_unknown_length_is_padded_within_a_graph_and_xla():
+    fast, slow = pair("layer_norm_lstm", return_sequences=True)
+    signature = [tf.TensorSpec((B, None, X), "float64")]
+    for compiled in (False, True):
+        run = tf.function(fast, input_signature=signature, jit_compile=compiled)
+        for steps in (1, 5):
+            x = tf.constant(np.random.default_rng(steps).normal(size=(B, steps, X)))
+            np.testing.assert_allclose(run(x), slow(x), rtol=1e-8, atol=1e-10)
