@@ -98,8 +98,9 @@ class HyperLSTM(FastLSTM):
 
     The layer takes a fast path: the whole recurrence as one operation, with a derivative written by
     hand. It gives the same values and derivatives as the cell in `keras.layers.RNN`. On TensorFlow
-    and JAX, XLA compiles it, once for each batch size and length, which takes seconds: if your
-    lengths vary much, pad them to a few, or set `use_xla=False`.
+    and JAX, XLA compiles it, once for each batch size and length, which takes seconds. On
+    TensorFlow, sequences are padded from the third length on, so that few lengths are compiled; on
+    JAX pad them to a few yourself, or set `use_xla=False`.
 
     The layer runs its cell step by step in half precision, with `unroll`, with activations other
     than tanh and sigmoid, while a model is exported, under `tf.debugging.enable_check_numerics()`,
