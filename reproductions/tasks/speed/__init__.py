@@ -257,12 +257,13 @@ def _by_backend(axes, records):
             if (backend, model) in found:
                 ratio = statistics.median(found[backend, model])
                 axes.barh(y + 0.27 * (k - 1), ratio, 0.25, color=f"C{k}")
-        axes.barh(0, 0, color=f"C{k}", label=backend)
+        if any(name == backend for name, _ in found):
+            axes.barh(0, 0, color=f"C{k}", label=backend)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(BY_BACKEND)), [name.replace("_", " ") for name in BY_BACKEND])
     axes.invert_yaxis()
     axes.set_xlabel("times as fast as its anchor")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.05, 0.5))
 
 
 TASK = Task(
