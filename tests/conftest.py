@@ -1,5 +1,11 @@
 """What holds for every test: the same random numbers in any order, and one dtype policy."""
 
+import os
+
+# Before TensorFlow or JAX begin, and for processes that tests start. XLA compiles much here, which
+# with all its optimizations takes longer than what it compiles.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import keras
 import numpy as np
 import pytest

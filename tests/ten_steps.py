@@ -1,8 +1,9 @@
-"""Ten steps of one model with several of our layers, on one device or more; prints the losses.
+"""Ten steps of one model with several of our layers, on one device and on two; prints the losses.
 
-    python tests/ten_steps.py one | mirrored | workers | data_parallel
+    python tests/ten_steps.py mirrored | workers | data_parallel
 
-A script, as devices are counted once a process. Nothing in the model is drawn in training: layers
+A script, as devices are counted once a process; `workers`, of which each has a process of its own,
+leaves out the steps on one device. Nothing in the model is drawn in training: layers
 that sample draw other numbers on each replica. Plain gradient steps: Adam's make rounding errors of
 gradients near 0 as large as other steps.
 """
@@ -40,37 +41,49 @@ def strategy_of(kind):
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def losses(kind):
+def data():
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(80, 6, 6, 2)).astype("float32"), rng.normal(size=(80, 4))
-    if kind in ("mirrored", "workers"):
-        strategy = strategy_of(kind)
-        assert strategy.num_replicas_in_sync == 2
-        with strategy.scope():
-            model = make()
-            model.compile(keras.optimizers.SGD(0.05), "mse")
-    else:
-        if kind == "data_parallel":
-            assert len(keras.distribution.list_devices()) == 2
-            keras.distribution.set_distribution(keras.distribution.DataParallel())
-        model = make()
-        model.compile(keras.optimizers.SGD(0.05), "mse")
-    if kind == "workers":  # `fit` fails there, in Keras itself
-        return {"losses": by_hand(model, x, y), "weights": sums(model)}
+    return rng.normal(size=(80, 6, 6, 2)).astype("float32"), rng.normal(size=(80, 4))
+
+
+def compiled():
+    model = make()
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    return model
+
+
+def on_one_and_two(kind):
+    """The losses and weights on one device and on two, which are seen from the start."""
+    if kind == "data_parallel":
+        assert len(keras.distribution.list_devices()) == 2
+        one = fitted(compiled())
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+        return {"one": one, "two": fitted(compiled())}
+    strategy = strategy_of(kind)
+    assert strategy.num_replicas_in_sync == 2
+    one = fitted(compiled()) if kind == "mirrored" else None
+    with strategy.scope():
+        model = compiled()
+    # `fit` fails in Keras itself where a strategy has several workers.
+    return {"one": one, "two": fitted(model) if kind == "mirrored" else by_hand(model)}
+
+
+def fitted(model):
     found = []
 
     class Losses(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             found.append(float(logs["loss"]))
 
-    model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[Losses()])
+    model.fit(*data(), batch_size=8, shuffle=False, verbose=0, callbacks=[Losses()])
     return {"losses": found, "weights": sums(model)}
 
 
-def by_hand(model, x, y):
+def by_hand(model):
     """Steps of 8, of which each worker takes its half; what `fit` logs, the means so far."""
     import tensorflow as tf
 
+    x, y = data()
     strategy, half = model.distribute_strategy, 4
     first = half * json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 
@@ -90,7 +103,8 @@ def by_hand(model, x, y):
         model.optimizer.build(model.trainable_variables)
     parts = [slice(i + first, i + first + half) for i in range(0, len(x), 2 * half)]
     found = [float(step(tf.constant(x[i]), tf.constant(y[i], "float32"))) for i in parts]
-    return [float(np.mean(found[: i + 1])) for i in range(len(found))]
+    means = [float(np.mean(found[: i + 1])) for i in range(len(found))]
+    return {"losses": means, "weights": sums(model)}
 
 
 def sums(model):
@@ -98,4 +112,4 @@ def sums(model):
 
 
 if __name__ == "__main__":
-    print(json.dumps(losses(sys.argv[1])))
+    print(json.dumps(on_one_and_two(sys.argv[1])))

@@ -1,6 +1,5 @@
 """More than one device: ten steps give the losses and the weights that one device gives."""
 
-import functools
 import importlib.util
 import json
 import os
@@ -49,34 +48,29 @@ def result(process):
     return json.loads(out.splitlines()[-1])
 
 
-@functools.cache
-def one_device(backend="tensorflow"):
-    return result(start("one", KERAS_BACKEND=backend))
-
-
 def assert_same(found, expected):
     for key, values in expected.items():
         np.testing.assert_allclose(found[key], values, rtol=1e-4, atol=1e-4, err_msg=key)
 
 
-def test_two_replicas_on_tensorflow():
-    assert_same(result(start("mirrored")), one_device())
-
-
-def test_two_worker_processes_on_tensorflow():
+def start_workers():
     ports = []
     for _ in range(2):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             ports.append(free.getsockname()[1])
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    workers = []
-    for index in range(2):
-        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-        workers.append(start("workers", TF_CONFIG=json.dumps(task)))
+    tasks = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(2)]
+    return [start("workers", TF_CONFIG=json.dumps(task)) for task in tasks]
+
+
+def test_two_replicas_and_two_worker_processes_on_tensorflow():
+    replicas = result(start("mirrored"))
+    assert_same(replicas["two"], replicas["one"])
+    workers = start_workers()
     try:
         for worker in workers:
-            assert_same(result(worker), one_device())
+            assert_same(result(worker)["two"], replicas["one"])
     finally:
         for worker in workers:
             worker.kill()
@@ -85,7 +79,8 @@ def test_two_worker_processes_on_tensorflow():
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax: `.[backends]`")
 def test_two_devices_on_jax():
     settings = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": TWO_HOSTS}
-    assert_same(result(start("data_parallel", **settings)), one_device("jax"))
+    devices = result(start("data_parallel", **settings))
+    assert_same(devices["two"], devices["one"])
 
 
 # python -m reproductions run --distribute

@@ -1,8 +1,6 @@
 """Generated kernels: their equations, sharing, starts, penalties and errors."""
 
 import json
-import subprocess
-import sys
 import zipfile
 
 import h5py
@@ -333,42 +331,6 @@ def test_subclassed_models_keep_one_generator(how, tmp_path):
     assert twin.first.generator is twin.second.generator is not shared
     twin.set_weights(model.get_weights())
     np.testing.assert_allclose(twin(images()), model(images()), atol=1e-6)
-
-
-IN_A_FRESH_PROCESS = """
-import sys
-import keras, numpy as np
-import hyperkeras
-folder = sys.argv[1]
-for name in ("functional", "sequential"):
-    model = keras.models.load_model(f"{folder}/{name}.keras")
-    found = [x for x in model._flatten_layers() if isinstance(x, hyperkeras.layers.Generator)]
-    assert len({id(x) for x in found}) == 1, found
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    x = np.load(f"{folder}/x.npy")
-    np.savez(f"{folder}/{name}.npz", loaded=model(x), cloned=twin(x), count=twin.count_params())
-    model.save(f"{folder}/{name}.again.keras")
-"""
-
-
-def test_sharing_survives_a_fresh_process(tmp_path):
-    shared = generator()
-    stack = [layers.HyperConv2D(2, 3, shared) for _ in range(3)]
-    found = {
-        "functional": chain(),
-        "sequential": keras.Sequential([keras.Input((6, 6, 2)), *stack]),
-    }
-    np.save(tmp_path / "x.npy", images())
-    for name, model in found.items():
-        model.save(tmp_path / f"{name}.keras")
-    subprocess.run([sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path)], check=True)
-    for name, model in found.items():
-        arrays = np.load(tmp_path / f"{name}.npz")
-        assert arrays["count"] == model.count_params()
-        np.testing.assert_allclose(arrays["loaded"], model(images()), atol=1e-6)
-        np.testing.assert_allclose(arrays["cloned"], model(images()), atol=1e-6)
-        assert_same(keras.models.load_model(tmp_path / f"{name}.again.keras"), model)
 
 
 def test_a_layers_configuration_is_json_and_makes_an_equal_layer():

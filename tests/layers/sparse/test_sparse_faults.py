@@ -60,6 +60,13 @@ def test_integers_are_cast_to_the_compute_dtype(name, dtype):
         assert keras.backend.standardize_dtype(y.dtype) == "float32"
         if not training:
             np.testing.assert_allclose(array(y), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_model_of_integers_trains(name, dtype="uint8"):
+    make, shape = LAYERS[name]
+    x = np.random.default_rng(0).integers(0, 255, size=(3, *shape)).astype(dtype)
+    layer = make()
     model = keras.Sequential([keras.Input(shape, dtype=dtype), layer, keras.layers.Flatten()])
     assert model.compute_dtype == "float32" and model.predict(x, verbose=0).dtype == "float32"
     if layer.trainable_weights:

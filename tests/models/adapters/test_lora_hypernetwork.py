@@ -1,8 +1,5 @@
 """Hypernetworks that write adapters: start, values, what is frozen, files."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -265,29 +262,6 @@ def test_an_exported_adapter_serves_in_a_plain_backbone(make, hub, tmp_path):
     for plain in (fresh, merged):
         for output, of_all in zip(keras.tree.flatten(plain(row(x, 1))), wanted, strict=True):
             np.testing.assert_allclose(array(output), array(of_all)[1:2], rtol=1e-4, atol=1e-5)
-
-
-FRESH = """
-import keras, numpy as np
-import keras_hub, hyperkeras
-data = np.load("data.npz")
-model = keras.models.load_model("model.keras")
-x = {"token_ids": data["ids"], "padding_mask": np.ones(data["ids"].shape, "int32")}
-gap = np.abs(keras.ops.convert_to_numpy(model([data["condition"], x])) - data["y"]).max()
-assert gap < 1e-6, gap
-assert len(model.trainable_weights) == 4
-"""
-
-
-def test_a_causal_language_model_loads_in_a_fresh_process(hub, tmp_path):
-    target = hub.models.GPT2CausalLM(gpt2(hub))
-    condition, x = normal(3, 4), tokens(target)
-    model = moved(LoRAHypernetwork(target, body(), 2), condition, x)
-    assert [path.split("/")[-1] for path in model.adapter(condition[:1])] == ["query", "value"]
-    y = array(model([condition, x]))
-    model.save(tmp_path / "model.keras")
-    np.savez(tmp_path / "data.npz", condition=condition, ids=x["token_ids"], y=y)
-    subprocess.run([sys.executable, "-c", FRESH], cwd=tmp_path, check=True, timeout=300)
 
 
 # Arguments

@@ -1,4 +1,4 @@
-"""Saved hypernetworks in a fresh process: one for all models, as starting it takes longest."""
+"""Saved models in a fresh process: one for all, as starting it takes longest."""
 
 import pickle
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 from gradients import array
 from keras import layers
 
-from hyperkeras.layers import ChunkedHead, DenseHead
-from hyperkeras.models import Hypernetwork
+from hyperkeras.layers import ChunkedHead, DenseHead, HyperConv2D, KernelGenerator
+from hyperkeras.models import Hypernetwork, LoRAHypernetwork
 
 rng = np.random.default_rng(0)
 
@@ -88,6 +88,24 @@ def backbones():
     }
 
 
+def adapters_of_a_language_model():
+    models = pytest.importorskip("keras_hub").models
+    backbone = models.GPT2Backbone(9, 1, 2, 4, 4, max_sequence_length=3)
+    return LoRAHypernetwork(models.GPT2CausalLM(backbone), body(), 2)
+
+
+def with_one_generator():
+    """Models of convolutions that share a generator, called in turn and in another order."""
+    shared, other = (KernelGenerator((3, 3, 2, 2), 3) for _ in range(2))
+    stack = [HyperConv2D(2, 3, shared) for _ in range(3)]
+    inputs = keras.Input((6, 6, 2))
+    first, second = HyperConv2D(4, 3, other), HyperConv2D(2, 3, other)
+    return {
+        "sequential": keras.Sequential([keras.Input((6, 6, 2)), *stack]),
+        "functional": keras.Model(inputs, second(first(inputs))),
+    }
+
+
 def run_in_a_fresh_process(folder, *modules):
     script = Path(__file__).with_name("load_and_run.py")
     subprocess.run([sys.executable, str(script), str(folder), *modules], check=True)
@@ -100,15 +118,17 @@ def saved(name, model, inputs, folder):
         weight.assign(array(weight) + 0.1 * normal(*weight.shape))
     model.save(folder / f"{name}.keras")
     (folder / f"{name}.pickle").write_bytes(pickle.dumps(inputs))
-    return [array(y) for y in keras.tree.flatten(model(inputs))]
+    outputs = [array(y) for y in keras.tree.flatten(model(inputs))]
+    return [*outputs, np.array(model.count_params())]
 
 
 def check(folder, expected):
     for name, outputs in expected.items():
         loaded = np.load(folder / f"{name}.npz")
-        assert len(loaded.files) == len(outputs)
-        for key, y in zip(loaded.files, outputs, strict=True):
-            np.testing.assert_allclose(loaded[key], y, atol=1e-5, err_msg=name)
+        found = [loaded[f"arr_{i}"] for i in range(len(loaded.files) - 1)]
+        found.append(loaded["sizes"][0])
+        for a, b in zip(found, outputs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
 
 
 def test_files_serve_a_fresh_process(tmp_path):
@@ -128,5 +148,17 @@ def test_files_serve_a_fresh_process(tmp_path):
             condition = normal(2 if per_sample else 1, 4)
             expected[name] = saved(name, model, [condition, x], tmp_path)
             assert len(model.generated_weights) >= 4
+    model = adapters_of_a_language_model()
+    expected["adapters"] = saved("adapters", model, [normal(2, 4), tokens()], tmp_path)
+    assert [path.split("/")[-1] for path in model.adapter(normal(1, 4))] == ["query", "value"]
+    shared = with_one_generator()
+    for name, model in shared.items():
+        expected[name] = saved(name, model, normal(2, 6, 6, 2), tmp_path)
     run_in_a_fresh_process(tmp_path, "keras_hub")
     check(tmp_path, expected)
+    assert np.load(tmp_path / "adapters.npz")["sizes"][1] == 4  # the body's and the head's alone
+    for name in shared:  # sharing is not lost the second time
+        again = keras.models.load_model(tmp_path / f"{name}.again.keras")
+        x = pickle.loads((tmp_path / f"{name}.pickle").read_bytes())
+        np.testing.assert_allclose(array(again(x)), expected[name][0], atol=1e-5)
+        assert again.count_params() == expected[name][-1]
