@@ -9,12 +9,17 @@ import numpy as np
 from keras import layers, ops
 
 from hyperkeras.annotations import Config, Seed, Shape
-from hyperkeras.keras_internals import own_losses, state_variables
+from hyperkeras.keras_internals import own_losses, state_variables, sublayers
 from hyperkeras.models.continual import frozen_conditions
 from hyperkeras.models.continual.regularized_weights import RegularizedWeights
 from hyperkeras.models.hypernetworks import conditions as condition_checks
 from hyperkeras.models.hypernetworks.hypernetwork import Hypernetwork
-from hyperkeras.ops.argument_validation import check_int_or_none, check_number, invalid_value
+from hyperkeras.ops.argument_validation import (
+    check_int_or_none,
+    check_number,
+    concrete_or_none,
+    invalid_value,
+)
 from hyperkeras.ops.output_regularization import output_regularizer
 
 
@@ -28,8 +33,9 @@ class ContinualHypernetwork(Hypernetwork):
     f gives all weights of a task. Call `finish_task()` after each task. It stores the generated
     weights f(e_t; Θ*) of all tasks so far. From then on a loss that is added in training holds
     them in place. It is added once in a step, however often a model around this one calls it. None
-    of the tasks' data is kept. A step generates the weights of all tasks, finished or not, because
-    compiled code has fixed shapes; `num_sampled` bounds their number.
+    of the tasks' data is kept. A step generates the weights of the finished tasks, or of as many
+    as `num_sampled` says. Code that was compiled before the last task was finished generates those
+    of all tasks, with the same result: call `compile` after `finish_task`.
 
     **Moving statistics** of the target, as of `BatchNormalization`, are stored for each task when
     it is finished, and serve that task's evaluation. With `per_sample=True` they are not: the last
@@ -127,6 +133,7 @@ class ContinualHypernetwork(Hypernetwork):
                 regularized, self.generated_weights, self.num_tasks
             )
         self._added_change: Callable = lambda: None
+        self._known_finished = 0  # the value of `finished`, where a trace has none
         generated = {id(variable) for variable in self.generated_weights}
         self._state_variables = lambda: [
             v
@@ -181,6 +188,7 @@ class ContinualHypernetwork(Hypernetwork):
         if len(values) == first:
             values.update({str(first + i): v.value for i, v in enumerate(added)})
         super().load_own_variables(values)
+        self._known_finished = int(ops.convert_to_numpy(self.finished.value))
 
     @property
     def task_conditions(self) -> Any:
@@ -204,6 +212,7 @@ class ContinualHypernetwork(Hypernetwork):
         if self.statistics:
             _assign_rows(self.has_statistics, done - 1, 1)
         self.finished.assign(done)
+        self._known_finished = done
         self._warn_of_what_is_lost()
         condition_checks.warn_if_constant(self, self._conditions(), trained=True)
 
@@ -259,30 +268,56 @@ class ContinualHypernetwork(Hypernetwork):
 
     def _change(self):
         """The regularizer over the finished tasks; 0 before the first one is."""
-        conditions = keras.tree.map_structure(ops.convert_to_tensor, self._conditions())
         stored, done = self.realizations.value, self.finished.value
-        tasks = self.num_tasks
-        held = None if self.regularized is None else self.regularized.rows()
-        if self.num_sampled is None or self.num_sampled >= tasks:
-            kept = ops.cast(ops.arange(tasks) < done, stored.dtype)
-        else:
+        tasks, rows = self.num_tasks, min(self.num_sampled or self.num_tasks, self.num_tasks)
+        index = ops.arange(tasks)
+        kept = ops.cast(index < done, stored.dtype)
+        if rows < tasks:
             # The finished tasks with the largest of as many random numbers.
             draws = keras.random.uniform((tasks,), seed=self.seed_generator, dtype=stored.dtype)
             draws = ops.where(ops.arange(tasks) < done, draws, -1.0)
-            largest, index = ops.top_k(draws, self.num_sampled)
-            stored = ops.take(stored, index, 0)
-            held = None if held is None else ops.take(held, index, 0)
-            conditions = keras.tree.map_structure(lambda a: ops.take(a, index, 0), conditions)
+            largest, index = ops.top_k(draws, rows)
             kept = ops.cast(largest >= 0, stored.dtype)
+
+        def change(count):
+            return self._change_of(index[:count], kept[:count])
+
+        # Those that count come first. Compiled code has fixed shapes: where it was compiled before
+        # another task was finished, it generates the weights of all.
+        count = concrete_or_none(done)
+        if count is not None:
+            return change(min(int(count), rows))
+        known = self._known_finished
+        if known >= rows or not self._may_branch():
+            return change(rows)
+        return ops.cond(ops.equal(done, known), lambda: change(known), lambda: change(rows))
+
+    def _change_of(self, index, kept):
+        """The regularizer over the tasks at `index`, of which those with `kept` > 0 count."""
+        stored = self.realizations.value
+        if kept.shape[0] == 0:
+            return ops.zeros((), stored.dtype)
+        stored = ops.take(stored, index, 0)
+        conditions = keras.tree.map_structure(
+            lambda a: ops.take(ops.convert_to_tensor(a), index, 0), self._conditions()
+        )
         generated = frozen_conditions.with_still_embeddings(
             self._embeddings(), self.generate_flat, conditions
         )
         counts = kept[:, None] > 0
-        counts = counts if held is None else ops.logical_and(counts, held)
+        if self.regularized is not None:
+            counts = ops.logical_and(counts, ops.take(self.regularized.rows(), index, 0))
         # What does not count is as of the moment, which costs nothing.
         stored = ops.where(counts, stored, ops.stop_gradient(generated))
         share = kept.shape[0] / ops.maximum(ops.sum(kept), 1.0)
-        return share * output_regularizer(generated, stored, self.beta)
+        change = share * output_regularizer(generated, stored, self.beta)
+        return ops.cast(change, self.realizations.value.dtype)
+
+    def _may_branch(self):
+        """Whether a branch of compiled code may generate weights: nothing there may be updated."""
+        parts = [*sublayers(self.body), *sublayers(self.head)]
+        updated = [*self.body.non_trainable_variables, *self.head.non_trainable_variables]
+        return not updated and all(part.activity_regularizer is None for part in parts)
 
     def get_config(self) -> Config:
         return {

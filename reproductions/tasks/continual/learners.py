@@ -38,6 +38,8 @@ def head_loss(y, logits):
 class Learner:
     """A plain network: fine-tuning, or all tasks at once."""
 
+    compiles_anew = False
+
     def __init__(self, config, pixels):
         self.config = config
         self.network = self.make(pixels)
@@ -55,8 +57,13 @@ class Learner:
             for task, x, y in batches:
                 yield self.inputs(task, x), y
 
-        # Anew for each task: moments of gradients that had become small make steps too large.
-        self.network.compile(keras.optimizers.Adam(self.config["learning_rate"]), head_loss)
+        # Adam begins anew: moments of gradients that had become small make steps too large.
+        if self.compiles_anew or not self.network.compiled:
+            self.network.compile(keras.optimizers.Adam(), head_loss)
+        optimizer = self.network.optimizer
+        for variable in optimizer.variables:
+            variable.assign(np.zeros(variable.shape))
+        optimizer.learning_rate = self.config["learning_rate"]
         self.network.fit(given(), steps_per_epoch=count, epochs=1, verbose=0, shuffle=False)
 
     def finish(self, task, data):
@@ -141,6 +148,8 @@ class Separate(Learner):
 
 class Hypernetworks(Learner):
     """The MLP's weights in chunks, from the task's embedding."""
+
+    compiles_anew = True  # for the number of finished tasks
 
     def make(self, pixels):
         import keras

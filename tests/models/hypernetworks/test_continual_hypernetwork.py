@@ -236,3 +236,59 @@ def test_bad_input_of_held_and_frozen_weights():
         infer_task(model, normal(4, 3), [[0, 1]])
     with pytest.raises(ValueError, match="`model`, expected a ContinualHypernetwork"):
         infer_task(model.target, normal(4, 3))
+
+
+@pytest.mark.parametrize("num_sampled", [None, 2])
+def test_a_step_generates_the_weights_of_finished_tasks_alone(num_sampled, monkeypatch):
+    """What was compiled before a task was finished generates all, with the same result."""
+    model = model_of(
+        keras.Sequential([keras.Input((3,)), layers.Dense(1)]), num_sampled=num_sampled, beta=1e4
+    )
+    x, y, most = normal(8, 3), normal(8, 1), num_sampled or 3
+    one, each = [np.zeros(1, "int32"), x], [np.zeros(8, "int32"), x]
+    model(one)
+    generate, rows = model.generate_flat, []
+
+    def counted(conditions):
+        rows.append(conditions.shape[0])
+        return generate(conditions)
+
+    monkeypatch.setattr(model, "_change_of", change_of(model, counted))
+
+    def penalty():
+        rows.clear()
+        model(one, training=True)
+        return float(array(sum(model.losses)))
+
+    def trained():
+        """The penalty in a step of training of no length."""
+        rows.clear()
+        error = np.mean((array(model(one)) - y) ** 2)
+        return float(model.train_on_batch(each, y)) - error
+
+    assert penalty() == 0 and not rows
+    for done in (1, 2, 3):
+        model.finish_task()
+        model.head.kernel.assign(array(model.head.kernel) * 1.1)
+        expected = penalty()
+        assert expected > 0 and rows == [min(done, most)]
+        if done == 2:  # compiled for one
+            np.testing.assert_allclose(trained(), expected, rtol=1e-3)
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        found = trained()
+        assert min(done, most) in rows
+        if done <= most:  # of three tasks, two are drawn
+            np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def change_of(model, generate_flat):
+    """The model's `_change_of`, which generates by another function."""
+
+    def change(index, kept):
+        whole, model.generate_flat = model.generate_flat, generate_flat
+        try:
+            return type(model)._change_of(model, index, kept)
+        finally:
+            model.generate_flat = whole
+
+    return change
