@@ -1,11 +1,14 @@
-"""Every layer of the catalogue, through what Keras's own layers keep to."""
+"""Every layer of the catalogue, through what Keras's own layers keep to, on any backend."""
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from catalogue import CASES, NO_SAMPLING
+from catalogue import ABSTRACT, CASES, NO_SAMPLING, TENSORFLOW_ONLY
+from gradients import array, slope_of
 
+from hyperkeras import layers
+
+BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* is trained with num_samples=0")
 
 # What each layer stands in for: masks go as far as through these.
@@ -22,7 +25,14 @@ COUNTERPARTS = {
 }
 
 
-cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def parameter(case, *more, name=None):
+    """A case, skipped on a backend that can't run it."""
+    reason = TENSORFLOW_ONLY.get(case.name)
+    marks = [pytest.mark.skip(reason=reason)] if reason and BACKEND != "tensorflow" else []
+    return pytest.param(case, *more, id=name or case.name, marks=marks)
+
+
+cases = pytest.mark.parametrize("case", [parameter(case) for case in CASES])
 
 
 def by_layer(names):
@@ -31,16 +41,61 @@ def by_layer(names):
     for case in CASES:
         for name in set(case.covers) & set(names):
             chosen.setdefault(name, case)
-    return [pytest.param(chosen[name], name, id=name) for name in sorted(chosen)]
+    return [parameter(chosen[name], name, name=name) for name in sorted(chosen)]
+
+
+class Traced(keras.Operation):
+    """A layer's `call` as Keras traces it, whatever `compute_output_shape` says."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, x):
+        return self.layer.call(x)
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="`tests/test_conformance.py` traces a graph")
+@cases
+def test_a_traced_shape_is_the_one_that_is_computed(case):
+    layer, shape = case.make(), (None, *case.input_shape)
+    layer.build(shape)
+    assert tuple(layer.compute_output_shape(shape)) == (None, *case.output_shape)
+    traced = Traced(layer).compute_output_spec(keras.KerasTensor(shape))
+    assert tuple(traced.shape) == (None, *case.output_shape)
+
+
+def given_to(layer):
+    """The ids of the layers among a layer's arguments, and of those inside them."""
+    arguments = (getattr(layer, name, None) for name in layer.get_config())
+    parts = [one for one in arguments if isinstance(one, keras.layers.Layer)]
+    return {id(part) for one in parts for part in one._flatten_layers()}
+
+
+@pytest.fixture
+def double():
+    """Double precision, which JAX has to be told of."""
+    if BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    with jax.enable_x64(True):
+        yield
 
 
 @cases
-def test_a_traced_shape_is_the_one_that_is_computed(case):
-    layer = case.make()
-    signature = [tf.TensorSpec((None, *case.input_shape))]
-    traced = tf.function(layer, input_signature=signature).get_concrete_function()
-    assert tuple(traced.output_shapes) == (None, *case.output_shape)
-    assert layer.compute_output_shape((None, *case.input_shape)) == (None, *case.output_shape)
+def test_a_layer_hands_its_dtype_to_those_that_it_makes(case, double):
+    made = case.make(NO_SAMPLING)
+    parts = made.layers if isinstance(made, keras.Model) else [made]
+    parts = [one for one in parts if type(one).__name__ in layers.__all__]
+    assert parts and not ABSTRACT & {type(one).__name__ for one in parts}
+    for one in parts:
+        layer = type(one).from_config({**one.get_config(), "dtype": "float64"})
+        if layer is not made and not isinstance(made, keras.Model):
+            layer.build((None, *case.input_shape))
+        inside = [part for part in layer._flatten_layers() if id(part) not in given_to(layer)]
+        assert {part.variable_dtype for part in inside} == {"float64"}
 
 
 @pytest.mark.parametrize("case, name", by_layer(COUNTERPARTS))
@@ -61,8 +116,9 @@ def test_integers_are_computed_as_floats(case):
     x = np.random.default_rng(0).integers(0, 3, (3, *case.input_shape)).astype("uint8")
     x.flat[0] = 200  # whose square is beyond uint8
     y = layer(x)
-    assert y.dtype == "float32"
-    np.testing.assert_allclose(y, layer(x.astype("float32")), rtol=1e-5, atol=1e-5)
+    assert keras.backend.standardize_dtype(y.dtype) == "float32"
+    expected = array(layer(x.astype("float32")))
+    np.testing.assert_allclose(array(y), expected, rtol=1e-5, atol=1e-5)
 
 
 PENALIZED = {"HyperConv2D", "HyperDense", "PHMConv2D", "PHMDense"}
@@ -77,13 +133,14 @@ def test_regularizers_count_once(case, name):
     layer = type(case.make()).from_config({**config, **dict.fromkeys(own, "l2")})
     layer.build((None, *case.input_shape))
     for weight in layer.trainable_weights:  # biases start from zero, where a penalty is zero
-        weight.assign_add(0.1 * np.ones(weight.shape))
-    x, before = case.input(), [float(loss) for loss in layer.losses]
+        weight.assign(array(weight) + 0.1)
+    x, before = case.input(), [float(array(loss)) for loss in layer.losses]
     assert before and min(before) > 0
     given = [keras.Input(case.input_shape) for _ in range(2)]
     model = keras.Model(given, keras.layers.Add()([layer(one) for one in given]))
     model([x, x])
-    np.testing.assert_allclose([float(loss) for loss in model.losses], before, rtol=1e-5)
+    after = [float(array(loss)) for loss in model.losses]
+    np.testing.assert_allclose(after, before, rtol=1e-5)
 
 
 @cases
@@ -91,35 +148,25 @@ def test_a_frozen_layer_is_saved_cloned_and_loaded(case, tmp_path):
     model = keras.Sequential([keras.Input(case.input_shape), case.make()])
     model.layers[-1].trainable = False
     x = case.input()
-    y = model(x)
+    y = array(model(x))
     model.save(tmp_path / "model.keras")
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     for copy in (keras.models.load_model(tmp_path / "model.keras"), clone):
-        np.testing.assert_allclose(copy(x), y, atol=1e-6)
+        np.testing.assert_allclose(array(copy(x)), y, atol=1e-6)
         assert len(copy.weights) == len(model.weights)
         assert copy.trainable_variables == []
 
 
 @cases
-def test_second_derivatives_are_those_of_finite_differences(case, policy):
+def test_second_derivatives_are_those_of_finite_differences(case, policy, double):
     policy("float64")
     layer = case.make(NO_SAMPLING)
-    x = tf.constant(case.input(dtype="float64"))
+    x = case.input(dtype="float64")
     layer(x)
-
-    def slope(x):
-        """The squared norm of the gradient, as a gradient penalty has it."""
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(tf.sin(layer(x)))
-        return tf.reduce_sum(tape.gradient(loss, x) ** 2)
-
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = slope(x)
-    second = tape.gradient(value, x)
     along = np.random.default_rng(1).normal(size=x.shape)
-    difference = (slope(x + 1e-6 * along) - slope(x - 1e-6 * along)) / 2e-6
-    scale = 1e-6 + float(np.abs(difference))
-    np.testing.assert_allclose(np.sum(second * along), difference, atol=1e-4 * scale)
+    slope, second = slope_of(layer, x, along)
+    ends = [slope_of(layer, x + sign * 1e-6 * along)[0] for sign in (1, -1)]
+    difference = (ends[0] - ends[1]) / 2e-6
+    assert slope > 0 or difference == 0
+    np.testing.assert_allclose(second, difference, atol=1e-4 * (1e-6 + np.abs(difference)))

@@ -110,9 +110,14 @@ class Glimpse(SparseHyperlayer):
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         make = SOURCES[check_choice("source", source, sorted(SOURCES))]
-        trainable = kwargs.get("trainable", True)
         grid = make(
-            glimpse_size, network, num_glimpses, sigma_scale, min_sigma, trainable=trainable
+            glimpse_size,
+            network,
+            num_glimpses,
+            sigma_scale,
+            min_sigma,
+            trainable=kwargs.get("trainable", True),
+            dtype=kwargs.get("dtype"),
         )
         target_shape = (grid.num_glimpses, *grid.grid_shape)
         d = len(grid.grid_shape)
