@@ -492,7 +492,7 @@ def target():
     )
 
 
-def with_generated_weights(model, inputs):
+def with_generated_weights(model, inputs, target=target):
     """A hypernetwork's output from its target with the weights that it generates for each row."""
     condition, x = inputs
     rows = [keras.ops.convert_to_numpy(w) for w in model.generate(condition)]
@@ -516,6 +516,22 @@ def hypernetwork(kind, same, head=None, **arguments):
         return model, [condition, x], with_generated_weights
 
     return make
+
+
+def on_boxes():
+    """A hypernetwork on boxes, called on an embedding."""
+
+    def target():
+        parts = [keras.layers.Conv2D(3, 2, activation="relu"), keras.layers.Flatten()]
+        return keras.Sequential([keras.Input((4, 4, 2)), *parts, keras.layers.Dense(2)])
+
+    rng = np.random.default_rng(0)
+    body = keras.layers.Dense(6, "tanh")
+    model = models.IntervalHypernetwork(target(), body, 2, 5, nested=True)
+    condition = np.repeat(rng.normal(size=(1, 5)), 3, axis=0).astype("float32")
+    inputs = [condition, rng.normal(size=(3, 4, 4, 2)).astype("float32")]
+    model(inputs)
+    return model, inputs, lambda model, inputs: with_generated_weights(model, inputs, target)
 
 
 def adapted():
@@ -598,6 +614,7 @@ MODEL_CASES = [
         ("ContinualHypernetwork",),
         hypernetwork(models.ContinualHypernetwork, True),
     ),
+    ModelCase("interval_hypernetwork", ("IntervalHypernetwork", "IntervalRamp"), on_boxes),
     ModelCase("wide_resnet", ("wide_resnet", "freeze"), residual_network),
 ]
 

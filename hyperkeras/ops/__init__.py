@@ -26,6 +26,10 @@ from hyperkeras.ops.generated.per_sample import (
 )
 from hyperkeras.ops.graph.candidates import candidate_nodes, candidate_proportions
 from hyperkeras.ops.graph.message_passing import disjoint_union, neighbor_proportions, propagate
+from hyperkeras.ops.intervals.boxes import common_box, embedding_box
+from hyperkeras.ops.intervals.monotone import interval_monotone
+from hyperkeras.ops.intervals.products import interval_conv, interval_dense
+from hyperkeras.ops.intervals.worst_case import worst_case_logits
 from hyperkeras.ops.output_regularization import output_regularizer
 from hyperkeras.ops.prediction_entropy import prediction_entropy
 from hyperkeras.ops.rnn.hyper_lstm import hyper_lstm_step
@@ -56,12 +60,14 @@ __all__ = [
     "candidate_proportions",
     "choice_logits",
     "choice_proportions",
+    "common_box",
     "contract",
     "coordinate_kernel",
     "dct_kernel",
     "disjoint_union",
     "distribute",
     "duplicate_mask",
+    "embedding_box",
     "fit_to_shape",
     "full_hyper_rnn_step",
     "gated_sweep",
@@ -72,6 +78,9 @@ __all__ = [
     "hyper_rnn_step",
     "hyperfan_in",
     "hyperfan_out",
+    "interval_conv",
+    "interval_dense",
+    "interval_monotone",
     "join_tiles",
     "kronecker_sum",
     "layer_norm_lstm_step",
@@ -95,4 +104,5 @@ __all__ = [
     "scale_sigmas",
     "sort_log_likelihood",
     "weight_changes",
+    "worst_case_logits",
 ]

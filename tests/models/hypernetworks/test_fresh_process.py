@@ -12,7 +12,7 @@ from gradients import array
 from keras import layers
 
 from hyperkeras.layers import ChunkedHead, DenseHead, HyperConv2D, KernelGenerator
-from hyperkeras.models import Hypernetwork, LoRAHypernetwork
+from hyperkeras.models import Hypernetwork, IntervalHypernetwork, LoRAHypernetwork
 
 rng = np.random.default_rng(0)
 
@@ -138,6 +138,9 @@ def test_files_serve_a_fresh_process(tmp_path):
         model = Hypernetwork(target(), body(), **arguments())
         condition = normal(2 if model.per_sample else 1, 4)
         expected[name] = saved(name, model, [condition, x()], tmp_path)
+    target = stack((5,), layers.Dense(6, "relu"), layers.Dense(3))
+    model = IntervalHypernetwork(target, body(), 2, 4, nested=True)
+    expected["interval"] = saved("interval", model, [np.array([1, 1]), normal(2, 5)], tmp_path)
     for kind, (backbone, arguments) in backbones().items():
         for per_sample in (True, False) if kind in ("gpt2", "vit") else (True,):
             target = backbone(**arguments)

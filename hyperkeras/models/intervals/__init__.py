@@ -1,0 +1,1 @@
+"""Hypernetworks on boxes of embeddings."""
