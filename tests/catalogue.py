@@ -614,7 +614,7 @@ MODEL_CASES = [
         ("ContinualHypernetwork",),
         hypernetwork(models.ContinualHypernetwork, True),
     ),
-    ModelCase("interval_hypernetwork", ("IntervalHypernetwork", "IntervalRamp"), on_boxes),
+    ModelCase("interval_hypernetwork", ("IntervalHypernetwork",), on_boxes),
     ModelCase("wide_resnet", ("wide_resnet", "freeze"), residual_network),
 ]
 
