@@ -1,5 +1,7 @@
 """Base class of models that take a condition beside their input."""
 
+import types
+from collections.abc import Generator
 from typing import Any
 
 import keras
@@ -19,17 +21,21 @@ class ConditionedModel(keras.Model):
 
         An array of conditions may have one row (without `per_sample`). A warning is given before
         and after training where different conditions give the same weights: those of an array, or
-        of the first batch of a `keras.utils.PyDataset`. Other datasets and generators are not
-        checked, because reading a batch of them may change what follows.
+        of the first batch of a `keras.utils.PyDataset`; after training alone, those of the first
+        batch of a generator. Other datasets are not checked, because reading a batch of them may
+        change what follows.
         """
         x = self._repeated(x)
+        first_batch: list[Any] = []
+        if isinstance(x, types.GeneratorType):
+            x = _keep_first(x, first_batch)
         validation_data = kwargs.get("validation_data")
         if isinstance(validation_data, list | tuple) and validation_data:
             validation_inputs = self._repeated(validation_data[0])
             kwargs["validation_data"] = (validation_inputs, *validation_data[1:])
         self._warn_if_constant(x)
         history = super().fit(x, *args, **kwargs)
-        self._warn_if_constant(x, trained=True)
+        self._warn_if_constant(first_batch[0] if first_batch else x, trained=True)
         return history
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -79,3 +85,11 @@ class ConditionedModel(keras.Model):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return self.target.compute_output_shape(input_shape[1])
+
+
+def _keep_first(batches: Generator, kept: list[Any]) -> Generator:
+    """The batches of a generator; the inputs of the first go to `kept`."""
+    for batch in batches:
+        if not kept:
+            kept.append(keras.utils.unpack_x_y_sample_weight(batch)[0])
+        yield batch

@@ -83,6 +83,8 @@ def test_warns_where_weights_do_not_depend_on_the_condition():
     model.compile("sgd", "mse")
     with pytest.warns(UserWarning, match="do not depend on the condition: its body"):
         model.fit(inputs, y, verbose=0)
+    with pytest.warns(UserWarning, match="do not depend on the condition: its body"):
+        model.fit(iter_batches(inputs, y), steps_per_epoch=2, shuffle=False, verbose=0)
     stuck = Hypernetwork(target(), body(), per_sample=True, residual=True)
     stuck.compile(keras.optimizers.SGD(0.0), "mse")
     with pytest.warns(UserWarning, match="its head gives them the same"):
@@ -92,6 +94,13 @@ def test_warns_where_weights_do_not_depend_on_the_condition():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="The weights that")
         well.fit(inputs, y, verbose=0)
+        well.fit(iter_batches(inputs, y), steps_per_epoch=2, shuffle=False, verbose=0)
+
+
+def iter_batches(inputs, y):
+    """A generator, of which training takes as many batches as it is told to."""
+    while True:
+        yield tuple(inputs), y
 
 
 def test_mixed_precision_does_not_round_generated_weights():
