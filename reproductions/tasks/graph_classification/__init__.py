@@ -21,9 +21,12 @@ batch, `_laplacian` 20 eigenvectors of the Laplacian with random signs.
 `mlp` sees no edges; `wl` is logistic regression on counts of 1-WL colors, after as many rounds and
 with as strong a prior as is best on validation; `gcn` and `gin` are published; `sparse_adaptive`
 reads four learned neighbors and one node anywhere; `sparse_transform` reads through edges that it
-moves. Networks have four layers, each with batch normalization (the sparse ones with layer
-normalization: at inference a chosen neighbor is the nearest, in training a mean), and class scores
-from the sums over the nodes after each layer.
+moves. `static` is `gin` with all matrices made from embeddings by one generator; `dynamic` is a
+gated graph network (Li et al. 2016) whose nodes a `HyperLSTMCell` updates in each of four rounds,
+`recurrent` the same with the LSTM cell that it changes, layer norm included. The other networks
+have four layers, each with batch normalization (the sparse ones with layer normalization: at
+inference a chosen neighbor is the nearest, in training a mean). Class scores come from the sums
+over the nodes after each layer.
 """
 
 import numpy as np
@@ -32,7 +35,10 @@ from reproductions.data import graph_sets
 from reproductions.engine.display import Display, Headline
 from reproductions.engine.task import Task
 
-MODELS = ("mlp", "wl", "gcn", "gin", "sparse_adaptive", "sparse_transform")
+MODELS = (
+    *("mlp", "wl", "gcn", "gin"),
+    *("static", "dynamic", "recurrent", "sparse_adaptive", "sparse_transform"),
+)
 METRICS = {"accuracy": "max", "fold_std": "min", "peak": "max"}
 DATA = {
     "mutag": "188 molecules, 2 classes: MUTAG.zip (TU Dortmund) in --data-dir",
@@ -144,6 +150,8 @@ def _networks(model, data, divided, config, seed):
     """Each fold's curve, and the number of parameters."""
     import keras
 
+    from reproductions.networks import graph_rounds
+
     keras.utils.set_random_seed(seed)
     network = build(model, config, data)
     network.optimizer.build(network.trainable_variables)
@@ -163,7 +171,11 @@ def _networks(model, data, divided, config, seed):
                 network.train_on_batch(*data.batch(batch, rng))
             curve.append(_evaluated(network, data, valid, test))
         curves.append(curve)
-    return curves, {"trainable": network.count_params() - _not_learned(network), "generated": 0}
+    generated = graph_rounds.generated(network.convolutions)
+    return curves, {
+        "trainable": network.count_params() - _not_learned(network),
+        "generated": generated,
+    }
 
 
 def _not_learned(network):
@@ -235,7 +247,7 @@ TASK = Task(
             what="PROTEINS: accuracy over ten folds",
             data="proteins",
         ),
-        families={"sparse": ("sparse_*",)},
+        families={"static": ("static",), "dynamic": ("dynamic",), "sparse": ("sparse_*",)},
     ),
     configurations=configurations,
     data=data,

@@ -5,11 +5,13 @@ from keras import layers, ops
 
 from baselines.graph_networks import GCNConv, GINConv
 from hyperkeras.layers import SparseGraphConv, SparseGraphTransform
+from reproductions.networks import graph_rounds
 
 DEPTH, DROPOUT, HIDDEN = 4, 0.5, 16
 NEIGHBORS, GLOBAL_NEIGHBORS = 4, 1
 SAMPLES = dict(sigma_scale=1e-3, global_samples=2, local_samples=2, region=4)
 CHOSEN = dict(neighbors=NEIGHBORS, global_neighbors=GLOBAL_NEIGHBORS) | SAMPLES
+GATED = ("dynamic", "recurrent")
 MOVED = dict(hidden_units=HIDDEN) | SAMPLES
 
 
@@ -35,6 +37,16 @@ def graph_layer(model, units, chosen, moved):
     return dict(mlp=layers.Dense, gcn=GCNConv, gin=GINConv)[model](units)
 
 
+def convolutions(model, w):
+    """The network's layers; "dynamic" and "recurrent" have one for all rounds of messages."""
+    if model == "static":
+        generator = graph_rounds.generator(w)
+        return [graph_rounds.GeneratedGINConv(generator) for _ in range(DEPTH)]
+    if model in GATED:
+        return [graph_rounds.GatedRounds(graph_rounds.cell_of(model, w), DEPTH)]
+    return [graph_layer(model, w, CHOSEN, MOVED) for _ in range(DEPTH)]
+
+
 def norm(model):
     """Batch normalization, as published; but what soft neighbors average is not what is chosen."""
     if model in ("sparse_adaptive", "sparse_transform"):
@@ -43,8 +55,16 @@ def norm(model):
 
 
 def parameters(model, f, classes, w):
-    """How many a `GraphNetwork` of f features and width w has."""
+    """How many a `GraphNetwork` of f features and width w has; w is the size of an embedding in
+    "static", which has one width."""
+    if model == "static":
+        width = graph_rounds.WIDTH
+        count = (f + DEPTH * width + 1) * classes + (f + 1) * width
+        count += graph_rounds.generator_parameters(w)
+        return count + DEPTH * (graph_rounds.gin_parameters(w) + 2 * width)
     count = (f + DEPTH * w + 1) * classes
+    if model in GATED:
+        return count + graph_rounds.rounds_parameters(model, f, w)
     for _ in range(DEPTH):
         if model in ("mlp", "gcn"):
             count += (f + 1) * w
@@ -70,23 +90,34 @@ class GraphNetwork(keras.Model):
         count = range(1, 512)
         w = min(count, key=lambda w: abs(parameters(model, features, classes, w) - size))
         self.model = model
-        self.convolutions = [graph_layer(model, w, CHOSEN, MOVED) for _ in range(DEPTH)]
-        self.norms = [norm(model) for _ in range(DEPTH)]
+        self.lift = layers.Dense(graph_rounds.WIDTH) if model == "static" else None
+        self.convolutions = convolutions(model, w)
+        self.norms = [] if model in GATED else [norm(model) for _ in range(DEPTH)]
         self.dropout = layers.Dropout(DROPOUT)
         self.head = layers.Dense(classes)
 
     def call(self, graphs, training=False):
         x, edges, node_graph = (graphs[key] for key in ("x", "edges", "node_graph"))
-        count, read = ops.shape(graphs["counts"])[0], [x]
+        if self.model in GATED:
+            read = self.convolutions[0](x, [edges])
+        else:
+            read = self._layer_by_layer(x, edges, node_graph, training)
+        read = ops.concatenate([x, *read], axis=-1)
+        count = ops.shape(graphs["counts"])[0]
+        sums = ops.segment_sum(read, node_graph, num_segments=count)
+        return self.head(self.dropout(sums, training=training))
+
+    def _layer_by_layer(self, x, edges, node_graph, training):
+        """The nodes' features after each layer."""
+        read = []
+        x = x if self.lift is None else self.lift(x)
         for layer, norm in zip(self.convolutions, self.norms, strict=True):
             if self.model == "mlp":
                 y = layer(x)
-            elif self.model in ("gcn", "gin"):
+            elif self.model in ("gcn", "gin", "static"):
                 y = layer(x, edges)
             else:
                 y = layer(x, edges, node_graph=node_graph, training=training)
             x = ops.relu(norm(y, training=training))
             read.append(x)
-        read = ops.concatenate(read, axis=-1)
-        sums = ops.segment_sum(read, node_graph, num_segments=count)
-        return self.head(self.dropout(sums, training=training))
+        return read

@@ -20,17 +20,30 @@ differ. Random graphs are nearly always told apart by the Weisfeiler-Leman test,
 the adjacency matrix, flattened. (A dense map from adjacency matrix to adjacency matrix would have
 n⁴ weights, 20,736 for n = 12 and 331,776 for n = 24.) `wl` is logistic regression on the difference
 of two histograms of 1-WL colors.
+
+`static`, `dynamic` and `sparse_adaptive` are the three families of hypernetworks. `static` is
+`gin`, twice as wide, with all matrices made from embeddings by one generator. `dynamic` is a gated
+graph network (Li et al. 2016): in each of three rounds a `HyperLSTMCell` updates the state of all
+nodes from what their neighbors send. `recurrent` is the same with the LSTM cell that
+`HyperLSTMCell` changes, layer norm included. `sparse_adaptive` reads learned neighbors.
+
+In `demo` graphs have four nodes, so few that `dense` learns some of their permutations by heart.
 """
 
 from functools import cached_property
 
 import numpy as np
 
-from reproductions.engine.display import Display
+from reproductions.engine.display import Display, Matrix
 from reproductions.engine.task import Task
+from reproductions.engine.tuning.space import Range
 
-MODELS = ("degrees", "dense", "wl", "gcn", "gin", "sparse_adaptive")
+MODELS = (
+    *("degrees", "dense", "wl", "gcn", "gin"),
+    *("static", "dynamic", "recurrent", "sparse_adaptive"),
+)
 CLUSTERS = ("adjusted_rand", "silhouette", "purity")
+FAMILIES = ("dense", "static", "dynamic", "sparse_adaptive", "recurrent")
 METRICS = {
     "accuracy": "max",
     **dict.fromkeys(CLUSTERS, "max"),
@@ -42,6 +55,9 @@ SMALL = dict(data="digraphs", batch=32, parameters=12000, learning_rate=3e-3)
 PRESETS = {
     "smoke": SMALL
     | dict(nodes=6, edges=12, classes=4, new=3, pairs=20, copies=5, seeds=1, epochs=1, steps=2),
+    "demo": SMALL
+    | dict(models=FAMILIES, nodes=4, edges=8, classes=2, new=2, pairs=400, copies=10)
+    | dict(batch=128, seeds=1, epochs=4, steps=30),
     "quick": SMALL
     | dict(nodes=12, edges=36, classes=16, new=8, pairs=1000, copies=30)
     | dict(seeds=3, epochs=6, steps=100),
@@ -49,6 +65,7 @@ PRESETS = {
     | dict(nodes=24, edges=96, classes=100, new=50, pairs=4000, copies=30)
     | dict(seeds=5, epochs=30, steps=300),
 }
+SEARCH = {"*": dict(learning_rate=Range(low=3e-4, high=3e-2, log=True))}
 KINDS = {"train": (2, 3, 4), "valid": (0,), "test": (1,)}  # of permutations
 
 
@@ -180,6 +197,12 @@ def build(model, config, data):
     return network
 
 
+def generated(network):
+    from reproductions.tasks.isomorphism import networks
+
+    return networks.generated(network)
+
+
 def transfer(network, model, data, config):
     """Held-out classes, and how well embeddings cluster."""
     _, accuracy = network.evaluate(*data.test_new, batch_size=250, verbose=0)
@@ -236,9 +259,18 @@ TASK = Task(
     metrics=METRICS,
     data_sets=DATA,
     presets=PRESETS,
-    display=Display(families={"sparse": ("sparse_*",)}),
+    search=SEARCH,
+    display=Display(
+        matrix=Matrix(
+            what="are two graphs isomorphic? accuracy",
+            models={"sparse": "sparse_adaptive"},
+            chance=lambda config: 0.5,
+        ),
+        families={"static": ("static",), "dynamic": ("dynamic",), "sparse": ("sparse_*",)},
+    ),
     data=data,
     build=build,
+    generated=generated,
     transfer=transfer,
     draw=draw,
 )

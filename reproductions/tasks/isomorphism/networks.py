@@ -7,6 +7,7 @@ from keras import layers, ops
 from baselines.graph_networks import GCNConv, GINConv, wl_colors
 from hyperkeras.layers import SparseGraphConv, SparseGraphTransform
 from hyperkeras.ops import disjoint_union
+from reproductions.networks import graph_rounds
 
 FEATURES, EMBEDDING, HEAD, DEPTH = 4, 16, 16, 3
 NEIGHBORS, GLOBAL_NEIGHBORS = 4, 1
@@ -49,8 +50,31 @@ class Convolutions(keras.layers.Layer):
         return x
 
 
+class GeneratedConvolutions(Convolutions):
+    """`Convolutions` of GIN, whose matrices one generator makes of embeddings."""
+
+    def __init__(self, embedding_dim):
+        generator = graph_rounds.generator(embedding_dim)
+        super().__init__(lambda _: graph_rounds.GeneratedGINConv(generator), graph_rounds.WIDTH)
+        self.lift = layers.Dense(graph_rounds.WIDTH)
+
+    def call(self, x, edges, node_graph, training=False):
+        return super().call(self.lift(x), edges, node_graph, training=training)
+
+
+class Gated(graph_rounds.GatedRounds):
+    """Rounds of messages over the edges and over their reverse; the last round's state."""
+
+    def call(self, x, edges, node_graph, training=False):
+        return super().call(x, [edges, ops.flip(edges, axis=1)])[-1]
+
+
 def encoder(model, width):
     """A layer that maps node features, edges and node_graph to what is embedded."""
+    if model == "static":
+        return GeneratedConvolutions(width)
+    if model in ("dynamic", "recurrent"):
+        return Gated(graph_rounds.cell_of(model, width), DEPTH, ways=2)
     if model == "gcn":
         return Convolutions(GCNConv, width)
     if model == "gin":
@@ -64,8 +88,16 @@ def encoder(model, width):
 
 
 def parameters(model, nodes, w):
-    """How many a `PairNetwork` of width w has."""
+    """How many a `PairNetwork` of width w has; "static" has one width and embeddings of size w."""
     head = (EMBEDDING + 1) * HEAD + HEAD + 1
+    if model == "static":
+        width = graph_rounds.WIDTH
+        layer = 2 * graph_rounds.gin_parameters(w) + 2 * width
+        count = head + (width + 1) * EMBEDDING + (FEATURES + 1) * width
+        return count + graph_rounds.generator_parameters(w) + DEPTH * layer
+    if model in ("dynamic", "recurrent"):
+        count = head + (w + 1) * EMBEDDING
+        return count + graph_rounds.rounds_parameters(model, FEATURES, w, ways=2)
     if model in ("degrees", "dense"):
         flat = nodes * 4 if model == "degrees" else nodes**2
         return head + (flat + 1) * w + (w + 1) * w + (w + 1) * EMBEDDING
@@ -140,3 +172,10 @@ class PairNetwork(keras.Model):
         start = ops.sum(ops.round(x * 3) * np.array([0, 1, 40, 500], "float32"), axis=-1)
         colors = ops.reshape(wl_colors(edges, start), (-1, self.nodes)) % BUCKETS
         return ops.sum(ops.one_hot(colors, BUCKETS), axis=1)
+
+
+def generated(network):
+    """How many weights the network generates."""
+    if isinstance(encoder := getattr(network, "encoder", None), Convolutions):
+        return graph_rounds.generated(layer for pair in encoder.ways for layer in pair)
+    return graph_rounds.generated([encoder])

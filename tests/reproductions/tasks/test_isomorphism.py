@@ -75,6 +75,23 @@ def test_models_have_like_parameter_counts():
                 for w in range(1, 512)
             )
             assert near < 0.05, (preset, model, near)
+    for preset in ("demo", "quick", "full"):
+        settings = isomorphism.PRESETS[preset]
+        nodes, size = settings["nodes"], settings["parameters"]
+        sizes = [
+            min((count(model, nodes, w) for w in range(1, 512)), key=lambda n: abs(n - size))
+            for model in isomorphism.FAMILIES
+        ]
+        assert max(sizes) / min(sizes) < 1.05, (preset, sizes)
+
+
+def test_generated_weights_are_counted():
+    found = {
+        model: isomorphism.generated(isomorphism.build(model, SMOKE, PAIRS))
+        for model in ("gin", "static", "dynamic", "recurrent")
+    }
+    assert found.pop("static") == 3 * 2 * 2 * 64 * 64 and found.pop("dynamic") == 12 * 26
+    assert set(found.values()) == {0}
 
 
 @pytest.mark.parametrize("model", isomorphism.MODELS)
@@ -102,12 +119,12 @@ def test_clustering_of_right_and_of_equal_embeddings():
 
 
 def test_a_run_leaves_records_and_pictures(tmp_path):
-    words = ["run", "isomorphism", "--preset", "smoke", "--models", "wl,gin"]
+    words = ["run", "isomorphism", "--preset", "smoke", "--models", "wl,static,dynamic"]
     assert main([*words, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "isomorphism" / "smoke"
     for path in folder.glob("*.json"):
         record = json.loads(path.read_text())
         assert record["status"] == "finished", record["error"]
         assert set(record["metrics"]["test"]) == set(isomorphism.METRICS)
-    assert len(list(folder.glob("*.json"))) == 2 and len(list(folder.glob("*.png"))) == 3
+    assert len(list(folder.glob("*.json"))) == 3 and len(list(folder.glob("*.png"))) == 4
     assert isomorphism.TASK.settings("gin", "quick", "digraphs")
