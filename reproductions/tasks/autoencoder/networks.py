@@ -7,7 +7,9 @@ import numpy as np
 from keras import layers
 
 from hyperkeras.layers import AffineSource, DenseSource, SparseHyperlayer
+from hyperkeras.models import Hypernetwork
 from reproductions.likelihoods import diagonal_gaussian
+from reproductions.tasks.autoencoder import generated_decoder, rows
 
 ops = keras.ops
 
@@ -161,38 +163,61 @@ def wired_freely(shape, hidden, latent, numbers, tuples, features):
     return encoder, keras.Model(code, layers.Reshape(shape)(x), name="decoder")
 
 
-COUPLES = {"dense": dense, "sparse": wired_by_pose, "sparse_free": wired_freely}
+COUPLES = {
+    "dense": dense,
+    "sparse": wired_by_pose,
+    "sparse_free": wired_freely,
+    "static": generated_decoder.generated_decoder,
+}
 
 
-def autoencoder(name, variational, shape, hidden, latent, **settings):
-    """The model `name`: a key of `COUPLES`, or what begins with `dense` or is `sparse_vae`."""
+def autoencoder(name, variational, shape, **settings):
+    """The model `name`: a key of `COUPLES` or of `rows.MODELS`, or with another ending."""
+    if name in rows.MODELS:
+        return rows.MODELS[name](shape, **settings)
     couple = COUPLES.get(name) or COUPLES[name.partition("_")[0]]
-    numbers = 2 * latent if variational else latent
-    coders = couple(shape, hidden, latent, numbers, **settings)
-    return Autoencoder(*coders, variational, name=name)
+    numbers = 2 * settings["latent"] if variational else settings["latent"]
+    return Autoencoder(*couple(shape, numbers=numbers, **settings), variational, name=name)
+
+
+def coders(network):
+    """The layers of encoder and decoder, none of a network that has neither."""
+    return () if isinstance(network, rows.Rows) else network.encoder.layers + network.decoder.layers
 
 
 def sparse_layers(network):
-    layers = network.encoder.layers + network.decoder.layers
-    return [layer for layer in layers if isinstance(layer, SparseHyperlayer)]
+    return [layer for layer in coders(network) if isinstance(layer, SparseHyperlayer)]
 
 
 def weights(network):
-    """The weights that an image and its code are multiplied by: kernels, and tuples.
+    """The weights that an image, its code or a state is multiplied by: kernels, and tuples.
 
-    Not among them: biases, and what only computes a wiring.
+    Not among them: biases, and what only computes a wiring or other weights.
     """
+    if isinstance(network, rows.Rows):
+        return sum(math.prod(kernel.shape) for kernel in network.kernels)
     total = sum(layer.source.num_tuples for layer in sparse_layers(network))
-    for layer in network.encoder.layers + network.decoder.layers:
+    for layer in coders(network):
         if isinstance(layer, layers.Dense) and layer.name != "aim":
             total += math.prod(layer.kernel.shape)
+        elif isinstance(layer, Hypernetwork):
+            total += sum(p.size for p in layer.head.bound_pieces if len(p.shape) > 1)
     return total
+
+
+def generated_weights(network):
+    """How many weights the network generates, for an image or for a row of it."""
+    if isinstance(network, rows.Rows):
+        return 12 * network.recurrent.units * hasattr(network.recurrent.cell, "hyper_cell")
+    total = sum(layer.source.num_tuples for layer in sparse_layers(network))
+    made = [layer for layer in coders(network) if isinstance(layer, Hypernetwork)]
+    return total + sum(layer.head.num_generated for layer in made)
 
 
 def places(network, images):
     """Where the encoder's tuples sit in images, [b, k, 2] as (row, column)."""
-    layer = network.encoder.get_layer("read")
-    if not isinstance(layer, SparseHyperlayer):
+    layer = next((layer for layer in sparse_layers(network) if layer.name == "read"), None)
+    if layer is None:
         return None
     squeezed = images if layer.carried_axes else images[..., 0]
     means = layer.source(ops.convert_to_tensor(squeezed))[0]

@@ -10,7 +10,7 @@ import pytest
 from reproductions.__main__ import main
 from reproductions.likelihoods import diagonal_gaussian
 from reproductions.tasks import autoencoder
-from reproductions.tasks.autoencoder import networks
+from reproductions.tasks.autoencoder import generated_decoder, networks, rows
 
 IMAGES = np.random.default_rng(0).random((6, 8, 8, 1)).astype("float32")
 
@@ -118,10 +118,60 @@ def test_models_have_like_numbers_of_parameters_and_weights(preset, data, side):
     for kind in ("", "_vae"):
         ratio = np.divide(found["dense" + kind], found["sparse" + kind])
         assert (abs(ratio - 1) < 0.03).all(), found
+    sizes = [found[model][0] for model in autoencoder.FAMILIES]
+    assert max(sizes) / min(sizes) < 1.05, found
     assert found["dense_few"][1] == found["sparse_free"][1]
     latent, hidden = config["latent"], autoencoder.LARGE["dense"]["hidden"]
     if data == "mnist":
         assert found["dense"][1] == 2 * hidden * (784 + latent)
+
+
+@pytest.mark.parametrize("name, sizes", [("dynamic", (5, 3, 2)), ("recurrent", (5,))])
+def test_exact_nats_are_those_of_a_distribution(name, sizes):
+    keras.utils.set_random_seed(0)
+    network = rows.MODELS[name]((2, 3, 1), *sizes)
+    network.left.assign(np.random.default_rng(0).normal(size=(3, 3)))
+    images = (np.arange(64)[:, None] >> np.arange(6) & 1).reshape(64, 2, 3, 1).astype("float32")
+    logits = np.array(network(images), "float64")
+    p = np.exp(-np.array(networks.cross_entropy(images, logits)))
+    assert p.sum() == pytest.approx(1, rel=1e-5) and p.std() > 1e-3
+    for pixel in range(6):  # what comes later tells nothing
+        changed = images.reshape(64, 6).copy()
+        changed[:, pixel:] = 1 - changed[:, pixel:]
+        same = np.array(network(changed.reshape(images.shape))).reshape(64, 6)[:, : pixel + 1]
+        np.testing.assert_allclose(same, logits.reshape(64, 6)[:, : pixel + 1], rtol=1e-4)
+
+
+def test_images_are_drawn_with_their_probability():
+    network = rows.MODELS["recurrent"]((2, 2, 1), 3)
+    network.left.assign([[0.0, 2.0], [0.0, 0.0]])
+    images = rows.drawn(network, 4000, np.random.default_rng(0))
+    every = (np.arange(16)[:, None] >> np.arange(4) & 1).reshape(16, 2, 2, 1).astype("float32")
+    p = np.exp(-np.array(networks.cross_entropy(every, network(every))))
+    numbers = (images.reshape(-1, 4) @ (2 ** np.arange(4))).astype(int)
+    found = np.bincount(numbers, minlength=16) / 4000
+    np.testing.assert_allclose(found, p, atol=5 * np.sqrt(p.max() / 4000))
+
+
+def test_places_are_orthogonal_waves():
+    waves = generated_decoder.Places((8, 6), 9)(np.zeros((2, 1)))
+    assert waves.shape == (2, 48, 18)
+    cosines, sines = np.array(waves)[0, :, :9], np.array(waves)[0, :, 9:]
+    np.testing.assert_allclose(cosines**2 + sines**2, 1, rtol=1e-5)
+    assert np.linalg.matrix_rank(np.array(waves)[0], tol=1e-3) > 12
+
+
+def test_a_code_generates_a_decoder_of_its_own():
+    keras.utils.set_random_seed(0)
+    sizes = dict(hidden=5, body=6, frequencies=4, units=3)
+    network = networks.autoencoder("static", True, (8, 8, 1), latent=3, **sizes)
+    codes = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    together = np.array(network.decoder(codes))
+    alone = [np.array(network.decoder(code[None]))[0] for code in codes]
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+    assert np.ptp(together, axis=0).max() > 0.1
+    assert autoencoder.generated(network) == 8 * 3 + 3 + 3 + 1
+    assert networks.weights(network) == 64 * 5 + 5 * 6 + 8 * 3 + 3
 
 
 def test_binary_pixels_are_drawn_by_their_values():
@@ -152,12 +202,16 @@ def test_gradient_reaches_the_wiring():
         assert (np.array(kernel) != old).any()
 
 
+MADE = "sparse_vae,static,dynamic"
+
+
 def test_a_run_leaves_records_and_pictures(tmp_path):
-    words = ["run", "autoencoder", "--preset", "smoke", "--models", "sparse_vae"]
+    words = ["run", "autoencoder", "--preset", "smoke", "--models", MADE]
     assert main([*words, "--out", str(tmp_path)]) == 0
     folder = tmp_path / "autoencoder" / "smoke"
     for path in folder.glob("*.json"):
         record = json.loads(path.read_text())
         assert record["status"] == "finished", record["error"]
         assert set(record["metrics"]["test"]) == set(autoencoder.METRICS)
-    assert len(list(folder.glob("*.json"))) == 1 and len(list(folder.glob("*.png"))) == 2
+        assert np.isfinite(record["metrics"]["test"]["nats_64"])
+    assert len(list(folder.glob("*.json"))) == 3 and len(list(folder.glob("*.png"))) == 4
