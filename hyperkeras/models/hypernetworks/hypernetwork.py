@@ -16,6 +16,7 @@ from hyperkeras.layers.heads.dense_head import DenseHead
 from hyperkeras.layers.heads.head_initialization import values
 from hyperkeras.models.hypernetworks import (
     conditions,
+    freezing,
     lora,
     older_files,
     summary,
@@ -377,6 +378,10 @@ class Hypernetwork(ConditionedModel):
             "per_sample": self.per_sample,
             "residual": self.residual,
             "lora": {"target": lora.entries(self.target), "body": lora.entries(self.body)},
+            "frozen": {
+                "target": freezing.entries(self.target),
+                "body": freezing.entries(self.body),
+            },
         }
 
     @classmethod
@@ -387,6 +392,8 @@ class Hypernetwork(ConditionedModel):
         config["head"] = older_files.deserialize_head(config["head"])
         for name, entries in config.pop("lora", {}).items():
             lora.restore(config[name], entries)
+        for name, entries in config.pop("frozen", {}).items():
+            freezing.restore(config[name], entries)
         if "select" in config:
             config["select"] = weight_selection.restore(config["target"], config["select"])
         return cls(**config)

@@ -176,3 +176,20 @@ def test_configurations_with_positions_are_read():
     config["select"] = [99]
     with pytest.raises(ValueError, match="that the configuration selects"):
         Hypernetwork.from_config({**model.get_config(), "select": [99]})
+
+
+def test_layers_frozen_inside_a_layer_stay_frozen_in_files(tmp_path):
+    inputs = keras.Input((3, 4))
+    attention = layers.MultiHeadAttention(2, 2, name="attention")
+    target = keras.Model(inputs, layers.Dense(2, name="out")(attention(inputs, inputs)))
+    attention.query_dense.trainable = False
+    attention.key_dense.kernel.trainable = False
+    body = keras.Sequential([keras.Input((2,)), layers.Dense(3)])
+    model = Hypernetwork(target, body, select="out")
+    model([np.ones((1, 2)), np.ones((2, 3, 4))])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    trained = [[w.shape for w in one.trainable_weights] for one in (model, loaded)]
+    assert trained[0] == trained[1]
+    flags = [[w.trainable for w in one.target.weights] for one in (model, loaded)]
+    assert flags[0] == flags[1] and flags[0].count(False) == 3
