@@ -241,12 +241,13 @@ def index(tasks: Iterable[Task], root: Path) -> str:
 
 
 def headlines(tasks: Iterable[Task], root: Path, prefix: str) -> str:
-    """A row a task that has a headline: its best dense baseline beside ours, and published."""
-    rows = [
-        _headline(task, task.display.headline, root, prefix)
-        for task in tasks
-        if task.display.headline is not None
-    ]
+    """A row a task that has a headline: its best dense baseline beside ours, and published.
+
+    Tasks of which neither has run are left out.
+    """
+    given = [(task, task.display.headline) for task in tasks]
+    rows = [_headline(task, headline, root, prefix) for task, headline in given if headline]
+    rows = [row for row in rows if row]
     heads = ["task", "best dense baseline", "ours", "ours is", "published", "seeds"]
     return markdown((heads, rows))
 
@@ -257,6 +258,8 @@ def _headline(task: Task, headline: Headline, root: Path, prefix: str) -> list[s
     rows = summary.rows(task, headline.preset, runs)
     both = [_row(task, rows, model, headline) for model in (headline.baseline, headline.ours)]
     values = [summary.estimate(row.values(metric)) for row in both]
+    if values == [None, None]:
+        return []
     known = [
         f"{figure['value']:g}" if row is both[1] else f"{row.model}: {figure['value']:g}"
         for row in reversed(both)

@@ -4,35 +4,29 @@ import math
 
 import numpy as np
 
-TASKS, CLASSES = 5, 2  # two digits a task
 
-
-def learner(model, config, seed, pixels):
+def learner(kind, config, seed, data):
+    """A `Learner` of this class for `Tasks`, from a seed."""
     import keras
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    kinds = {"hypernetwork": Hypernetworks, "ewc": Consolidated, "separate": Separate}
-    return kinds.get(model, Learner)(config, pixels)
+    return kind(config, data)
 
 
-def _mlp(config, pixels):
-    import keras
-    from keras import layers
+def head_loss(tasks, classes):
+    """Cross-entropy among the outputs of the label's own task."""
 
-    hidden = [layers.Dense(units, "relu") for units in config["hidden"]]
-    return keras.Sequential([keras.Input((pixels,)), *hidden, layers.Dense(TASKS * CLASSES)])
+    def loss(y, logits):
+        import keras
+        from keras import ops
 
+        y = ops.cast(ops.reshape(y, (-1,)), "int32")
+        heads = ops.reshape(logits, (-1, tasks, classes))
+        own = ops.sum(heads * ops.one_hot(y // classes, tasks)[..., None], axis=1)
+        return keras.losses.sparse_categorical_crossentropy(y % classes, own, from_logits=True)
 
-def head_loss(y, logits):
-    """Cross-entropy among the two outputs of the label's own task."""
-    import keras
-    from keras import ops
-
-    y = ops.cast(ops.reshape(y, (-1,)), "int32")
-    heads = ops.reshape(logits, (-1, TASKS, CLASSES))
-    own = ops.sum(heads * ops.one_hot(y // CLASSES, TASKS)[..., None], axis=1)
-    return keras.losses.sparse_categorical_crossentropy(y % CLASSES, own, from_logits=True)
+    return loss
 
 
 class Learner:
@@ -40,12 +34,25 @@ class Learner:
 
     compiles_anew = False
 
-    def __init__(self, config, pixels):
-        self.config = config
-        self.network = self.make(pixels)
+    def __init__(self, config, data):
+        self.config, self.pixels = config, data.pixels
+        self.tasks, self.classes = data.count, data.classes
+        self.network = self.make()
 
-    def make(self, pixels):
-        return _mlp(self.config, pixels)
+    def make(self):
+        return self.mlp()
+
+    def mlp(self):
+        import keras
+        from keras import layers
+
+        hidden = [layers.Dense(units, "relu") for units in self.config["hidden"]]
+        outputs = layers.Dense(self.tasks * self.classes, name="outputs")
+        return keras.Sequential([keras.Input((self.pixels,)), *hidden, outputs])
+
+    def own(self, task):
+        """The outputs of a task."""
+        return slice(self.classes * task, self.classes * (task + 1))
 
     def inputs(self, task, x):
         return x
@@ -59,7 +66,8 @@ class Learner:
 
         # Adam begins anew: moments of gradients that had become small make steps too large.
         if self.compiles_anew or not self.network.compiled:
-            self.network.compile(keras.optimizers.Adam(), head_loss)
+            adam = keras.optimizers.Adam(epsilon=self.config.get("epsilon", 1e-7))
+            self.network.compile(adam, head_loss(self.tasks, self.classes))
         optimizer = self.network.optimizer
         for variable in optimizer.variables:
             variable.assign(np.zeros(variable.shape))
@@ -69,21 +77,30 @@ class Learner:
     def finish(self, task, data):
         """Task `task`, with training data (x, y), is over."""
 
+    def own_logits(self, task, x):
+        """A task's own outputs [n, classes]."""
+        return self.network.predict(x, batch_size=500, verbose=0)[:, self.own(task)]
+
     def logits(self, x):
-        """Each task's own outputs [tasks, n, 2]."""
+        """Each task's own outputs [tasks, n, classes]."""
         y = self.network.predict(x, batch_size=500, verbose=0)
-        return np.moveaxis(y.reshape(-1, TASKS, CLASSES), 1, 0)
+        return np.moveaxis(y.reshape(-1, self.tasks, self.classes), 1, 0)
+
+    def known(self, task, data):
+        """Accuracy on (x, y) of `task`, which is known."""
+        x, y = data
+        return float(np.mean(np.argmax(self.own_logits(task, x), -1) + self.classes * task == y))
 
     def test(self, task, data):
         """Accuracies on (x, y) of `task`: known, and inferred by the lowest entropy."""
         x, y = data
         logits = self.logits(x)
-        known = np.argmax(logits[task], -1) + CLASSES * task
+        known = np.argmax(logits[task], -1) + self.classes * task
         p = np.exp(logits - logits.max(-1, keepdims=True))
         p = p / p.sum(-1, keepdims=True)
         entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(-1)  # [tasks, n]
         chosen = np.argmin(entropy, axis=0)
-        inferred = np.argmax(logits[chosen, np.arange(len(x))], -1) + CLASSES * chosen
+        inferred = np.argmax(logits[chosen, np.arange(len(x))], -1) + self.classes * chosen
         return float(np.mean(known == y)), float(np.mean(inferred == y))
 
     def parameters(self):
@@ -94,11 +111,11 @@ class Learner:
 class Consolidated(Learner):
     """Elastic weight consolidation."""
 
-    def make(self, pixels):
+    def make(self):
         from baselines.ewc import EWC
 
-        network = EWC(_mlp(self.config, pixels), self.config["ewc"])
-        network.build((None, pixels))
+        network = EWC(self.mlp(), self.config["ewc"])
+        network.build((None, self.pixels))
         return network
 
     def finish(self, task, data):
@@ -111,9 +128,8 @@ class Consolidated(Learner):
         @tf.function
         def squares(x, uniform):
             with tf.GradientTape() as tape:
-                own = network(x[None])[0, CLASSES * task : CLASSES * (task + 1)]
-                logs = tf.nn.log_softmax(own)
-                drawn = tf.cast(uniform > tf.exp(logs[0]), tf.int32)
+                logs = tf.nn.log_softmax(network(x[None])[0, self.own(task)])
+                drawn = tf.reduce_sum(tf.cast(uniform > tf.cumsum(tf.exp(logs))[:-1], tf.int32))
                 likelihood = logs[drawn]
             return [tf.square(g) for g in tape.gradient(likelihood, weights)]
 
@@ -128,8 +144,8 @@ class Consolidated(Learner):
 class Separate(Learner):
     """A network for each task, which is what no method can share or forget."""
 
-    def make(self, pixels):
-        self.networks = [_mlp(self.config, pixels) for _ in range(TASKS)]
+    def make(self):
+        self.networks = [self.mlp() for _ in range(self.tasks)]
         self.latest = -1
         return self.networks[0]
 
@@ -138,12 +154,14 @@ class Separate(Learner):
         self.network = self.networks[self.latest]
         super().learn(batches, count)
 
+    def own_logits(self, task, x):
+        return self.networks[task].predict(x, batch_size=500, verbose=0)[:, self.own(task)]
+
     def logits(self, x):
-        outputs = [network.predict(x, batch_size=500, verbose=0) for network in self.networks]
-        return np.stack([y[:, CLASSES * t : CLASSES * (t + 1)] for t, y in enumerate(outputs)])
+        return np.stack([self.own_logits(t, x) for t in range(self.tasks)])
 
     def parameters(self):
-        return {"trainable": TASKS * super().parameters()["trainable"], "generated": 0}
+        return {"trainable": self.tasks * super().parameters()["trainable"], "generated": 0}
 
 
 class Hypernetworks(Learner):
@@ -151,39 +169,58 @@ class Hypernetworks(Learner):
 
     compiles_anew = True  # for the number of finished tasks
 
-    def make(self, pixels):
+    def make(self):
+        import keras
+        from keras import layers
+
+        from hyperkeras.models import ContinualHypernetwork
+
+        size = self.config["embedding"]
+        start = keras.initializers.RandomNormal(stddev=1.0)
+        tasks = keras.Sequential(
+            [
+                keras.Input((), dtype="int32"),
+                layers.Embedding(self.tasks, size, embeddings_initializer=start),
+            ]
+        )
+        # Before the target: what is drawn from a seed comes in the order of the records.
+        head = self.head()
+        network = ContinualHypernetwork(
+            self.mlp(),
+            tasks,
+            range(self.tasks),
+            beta=self.config["beta"],
+            num_sampled=self.config.get("num_sampled"),
+            freeze_conditions=self.config.get("frozen", False),
+            regularized=self.regularized if self.config.get("held") == "own" else None,
+            head=head,
+        )
+        network.build([(None,), (None, self.pixels)])
+        return network
+
+    def head(self):
         import keras
         from keras import layers
 
         from hyperkeras.layers import ChunkedHead
-        from hyperkeras.models import ContinualHypernetwork
 
-        normal = keras.initializers.RandomNormal
-        size = self.config["embedding"]
-        tasks = keras.Sequential(
-            [
-                keras.Input((), dtype="int32"),
-                layers.Embedding(TASKS, size, embeddings_initializer=normal(stddev=1.0)),
-            ]
-        )
-        hidden = [layers.Dense(10, "relu") for _ in range(4)]
-        head = ChunkedHead(
+        size, part = self.config["embedding"], self.config.get("chunk_embedding")
+        part = part or size
+        hidden = [layers.Dense(units, "relu") for units in self.config.get("generator", [10] * 4)]
+        return ChunkedHead(
             self.config["chunk"],
-            size,
-            keras.Sequential([keras.Input((2 * size,)), *hidden]),
-            embedding_initializer=normal(stddev=0.1),
+            part,
+            keras.Sequential([keras.Input((size + part,)), *hidden]),
+            embedding_initializer=keras.initializers.RandomNormal(stddev=0.1),
             initializer="glorot_uniform",
             order=self.config.get("chunk_order", "stored"),
         )
-        network = ContinualHypernetwork(
-            _mlp(self.config, pixels),
-            tasks,
-            range(TASKS),
-            beta=self.config["beta"],
-            head=head,
-        )
-        network.build([(None,), (None, pixels)])
-        return network
+
+    def regularized(self, variable, task):
+        """Whether a weight of a task is held: of the outputs, its own alone."""
+        if "outputs" not in variable.path:
+            return True
+        return np.arange(self.tasks * self.classes) // self.classes == task
 
     def inputs(self, task, x):
         return task, x
@@ -191,13 +228,15 @@ class Hypernetworks(Learner):
     def finish(self, task, data):
         self.network.finish_task()
 
+    def own_logits(self, task, x):
+        given = [np.full(len(x), task, "int32"), x]
+        return self.network.predict(given, batch_size=500, verbose=0)[:, self.own(task)]
+
     def logits(self, x):
-        outputs = []
-        for t in range(TASKS):
-            given = [np.full(len(x), t, "int32"), x]
-            y = self.network.predict(given, batch_size=500, verbose=0)
-            outputs.append(y[:, CLASSES * t : CLASSES * (t + 1)])
-        return np.stack(outputs)
+        return np.stack([self.own_logits(t, x) for t in range(self.tasks)])
 
     def parameters(self):
         return super().parameters() | {"generated": self.network.num_generated}
+
+
+LEARNERS = {"hypernetwork": Hypernetworks, "ewc": Consolidated, "separate": Separate}

@@ -187,7 +187,9 @@ def test_headline_names_rows_values_and_the_verdict(tmp_path):
     for model, values in (("small", (1.0, 1.1, 1.2)), ("wide", (3.0, 3.1, 3.2))):
         runs = [toy_record(task, i, v, model, "full") for i, v in enumerate(values)]
         write(task, tmp_path, *runs)
-    table = pages.headlines([task], tmp_path, "results/")
+    other = toy_task()
+    other.display, other.name = task.display, "without_records"
+    table = pages.headlines([task, other], tmp_path, "results/")
     assert table.splitlines()[-1] == (
         "| [toy](results/toy/README.md): a sum | `small` 1.1 ± 0.1 | `wide` 3.1 ± 0.1 | behind "
         "| small: 0.5 | 3, 3 |"
