@@ -43,13 +43,14 @@ class Matrix:
         models: Models by family, where they have another name than their family. "recurrent" is
             the control of "dynamic": the same network with a plain recurrent layer.
         more: Further models, such as combinations of two families.
-        chance: Gives the first metric of a network that learned nothing, from a configuration.
+        chance: Gives the first metric of a network that learned nothing, from a configuration;
+            None where that is not known.
     """
 
     what: str
     models: Mapping[str, str] = field(default_factory=dict)
     more: Patterns = ()
-    chance: Callable[[dict[str, Any]], float] | None = None
+    chance: Callable[[dict[str, Any]], float | None] | None = None
 
     def model(self, family: str) -> str:
         """The model of a family."""

@@ -51,7 +51,7 @@ DATA = {
 DIGITS = dict(data="digits", latent=8, batch=64, learning_rate=0.005)
 PRESETS = {
     "smoke": DIGITS | dict(seeds=1, epochs=1, steps=2, batch=8),
-    "demo": DIGITS | dict(models=FAMILIES, seeds=1, epochs=4, steps=50),
+    "demo": DIGITS | dict(models=FAMILIES, seeds=1, epochs=8, steps=50),
     "quick": DIGITS
     | dict(seeds=3, more_seeds=dict(sparse_free=1, dense_few=1), epochs=30, steps=50),
     "full": dict(
@@ -263,8 +263,11 @@ def shades(logits):
 
 
 def nats_of_means(config):
-    """Nats of binary digits whose pixels are drawn by their means over the training images."""
-    return _nats_of_means()
+    """Nats of binary digits whose pixels are drawn by their means over the training images.
+
+    None for other images, which would have to be read for it.
+    """
+    return _nats_of_means() if config["latent"] == DIGITS["latent"] else None
 
 
 @cache
