@@ -4,7 +4,7 @@ import os
 
 # Before TensorFlow or JAX begin, and for processes that tests start. XLA compiles much here, which
 # with all its optimizations takes longer than what it compiles.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 import keras
 import numpy as np

@@ -16,7 +16,7 @@ def _weights(layer):
 
 
 def _mlp(network, h):
-    a, b, c, d = _weights(network)
+    a, b, c, d = [weight for layer in network for weight in _weights(layer)]
     return relu(relu(h @ a + b) @ c + d)
 
 
@@ -43,11 +43,11 @@ def gated(encoder, nodes):
                 if 1 <= s <= limit:
                     m += _mlp(encoder.virtual_message, h[u]) / s
             h[v] = _gru(encoder.update, m, h[v])
-    if encoder.norm is None:
+    if not encoder.normalize:
         return h
-    gamma, beta = _weights(encoder.norm)
+    gamma, beta = (weight.numpy().astype("float64") for weight in (encoder.gamma, encoder.beta))
     centred = h - h.mean(-1, keepdims=True)
-    return gamma * centred / np.sqrt(h.var(-1, keepdims=True) + encoder.norm.epsilon) + beta
+    return gamma * centred / np.sqrt(h.var(-1, keepdims=True) + 1e-3) + beta
 
 
 def flat(encoder, nodes):

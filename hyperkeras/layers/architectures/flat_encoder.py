@@ -54,8 +54,9 @@ class FlatEncoder(layers.Layer):
         self.max_nodes = check_int("max_nodes", max_nodes, 1)
         self.hidden = check_int("hidden", hidden, 1)
         size = self.max_nodes * self.units
-        self.code = layers.Dense(self.hidden, "relu", dtype=self.dtype_policy, name="code")
-        self.positions = layers.Dense(size, dtype=self.dtype_policy, name="positions")
+        inner: Any = {"dtype": self.dtype_policy, "trainable": self.trainable}
+        self.code = layers.Dense(self.hidden, "relu", name="code", **inner)
+        self.positions = layers.Dense(size, name="positions", **inner)
 
     def build(self, nodes_shape: Shape, distances_shape: Shape | None = None) -> None:
         count = nodes_shape[1]

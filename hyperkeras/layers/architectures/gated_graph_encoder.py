@@ -8,6 +8,7 @@ from keras import layers, ops
 from hyperkeras.annotations import Config, Shape, Tensor
 from hyperkeras.ops.architectures.propagation import gated_sweep, path_weights
 from hyperkeras.ops.argument_validation import check_int, check_int_or_none, invalid_value
+from hyperkeras.ops.rnn.layer_norm_lstm import layer_normalization
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -26,7 +27,7 @@ class GatedGraphEncoder(layers.Layer):
         rounds: Integer, how often the graph is swept forward and backward (default 1).
         virtual_edges: Integer, the longest path that counts as a virtual edge (default 50); None
             for no virtual edges, as in the first graph hypernetwork.
-        normalize: Boolean, whether the nodes go through a LayerNormalization at the end (default
+        normalize: Boolean, whether the nodes are normalized over their features at the end (default
             `True`).
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -74,22 +75,22 @@ class GatedGraphEncoder(layers.Layer):
         self.normalize = bool(normalize)
         hidden = self.units if self.virtual_edges is None else self.units // 2
 
+        inner: Any = {"dtype": self.dtype_policy, "trainable": self.trainable}
+
         def message(name):
-            return keras.Sequential(
-                [
-                    layers.Dense(hidden, "relu", dtype=self.dtype_policy),
-                    layers.Dense(self.units, "relu", dtype=self.dtype_policy),
-                ],
-                name=name,
-            )
+            return [
+                layers.Dense(size, "relu", name=f"{name}_{i}", **inner)
+                for i, size in enumerate((hidden, self.units))
+            ]
 
         self.message = message("message")
         self.virtual_message = None if self.virtual_edges is None else message("virtual_message")
-        self.update = layers.GRUCell(self.units, dtype=self.dtype_policy, name="update")
-        self.norm = (
-            layers.LayerNormalization(dtype=self.dtype_policy, name="norm")
-            if self.normalize
-            else None
+        self.update = layers.GRUCell(
+            self.units,
+            # TensorFlow has no orthogonal bfloat16 matrices.
+            recurrent_initializer="glorot_uniform",
+            name="update",
+            **inner,
         )
 
     def build(self, nodes_shape: Shape, distances_shape: Shape | None = None) -> None:
@@ -98,16 +99,23 @@ class GatedGraphEncoder(layers.Layer):
                 f"Expected `nodes` of '{self.name}' to have {self.units} features, as many as "
                 f"`units`. Received: shape {tuple(nodes_shape)}"
             )
-        for part in (self.message, self.virtual_message, self.update, self.norm):
-            if part is not None:
-                part.build((None, self.units))
+        for network in (self.message, self.virtual_message or ()):
+            shape: Shape = (None, self.units)
+            for layer in network:
+                layer.build(shape)
+                shape = layer.compute_output_shape(shape)
+        self.update.build((None, self.units))
+        if self.normalize:
+            # Keras's LayerNormalization has a wrong second derivative on TensorFlow.
+            self.gamma = self.add_weight(name="gamma", shape=(self.units,), initializer="ones")
+            self.beta = self.add_weight(name="beta", shape=(self.units,), initializer="zeros")
         super().build(nodes_shape)
 
     def call(self, nodes: Tensor, distances: Tensor) -> Tensor:
-        edges = [(ops.equal(distances, 1), self.message)]
+        edges = [(ops.equal(distances, 1), _in_turn(self.message))]
         if self.virtual_edges is not None:
             weights = path_weights(distances, self.virtual_edges, self.compute_dtype)
-            edges.append((weights, self.virtual_message))
+            edges.append((weights, _in_turn(self.virtual_message)))
 
         def update(message, node):
             return self.update(message, [node])[0]
@@ -115,7 +123,7 @@ class GatedGraphEncoder(layers.Layer):
         for _ in range(self.rounds):
             nodes = gated_sweep(nodes, edges, update)
             nodes = gated_sweep(nodes, edges, update, reverse=True)
-        return nodes if self.norm is None else self.norm(nodes)
+        return layer_normalization(nodes, self.gamma, self.beta) if self.normalize else nodes
 
     def compute_output_shape(
         self, nodes_shape: Shape, distances_shape: Shape | None = None
@@ -130,3 +138,14 @@ class GatedGraphEncoder(layers.Layer):
             "virtual_edges": self.virtual_edges,
             "normalize": self.normalize,
         }
+
+
+def _in_turn(network):
+    """The function that applies one layer after the other."""
+
+    def apply(x):
+        for layer in network:
+            x = layer(x)
+        return x
+
+    return apply

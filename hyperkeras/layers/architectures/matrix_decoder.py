@@ -87,14 +87,13 @@ class MatrixDecoder(layers.Layer):
         d = check_int("features", input_shape[-1], 1)
         first, second = self.hidden if self.hidden is not None else (4 * d, 8 * d)
         positions = math.prod(self.window)
+        inner: Any = {"dtype": self.dtype_policy, "trainable": self.trainable}
 
         def dense(units, activation, name):
             start = "he_normal" if activation else self.kernel_initializer
             if hasattr(start, "clone"):  # Keras warns of one initializer that draws twice
                 start = start.clone()
-            return layers.Dense(
-                units, activation, kernel_initializer=start, dtype=self.dtype_policy, name=name
-            )
+            return layers.Dense(units, activation, kernel_initializer=start, name=name, **inner)
 
         # Positions of the window are one axis, so that smaller windows cost less.
         self.positions = layers.EinsumDense(
@@ -102,8 +101,8 @@ class MatrixDecoder(layers.Layer):
             (positions, first),
             bias_axes="sk",
             kernel_initializer=_per_position(keras.initializers.HeNormal()),
-            dtype=self.dtype_policy,
             name="positions",
+            **inner,
         )
         self.hidden_layer = dense(second, "relu", "hidden")
         self.matrix = dense(math.prod(self.size), None, "matrix")

@@ -141,7 +141,8 @@ def test_many_lengths_are_compiled_few_times(name):
         for a, b in zip(*found, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
     after = [function.experimental_get_tracing_count() for function in functions]
-    assert [b - a for a, b in zip(before, after, strict=True)] == [4, 4]
+    # Fewer where another test has had one of the shapes.
+    assert max(b - a for a, b in zip(before, after, strict=True)) <= 4
 
 
 def test_an_unknown_length_is_padded_within_a_graph_and_xla():

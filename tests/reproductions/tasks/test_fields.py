@@ -119,7 +119,7 @@ def test_a_run_leaves_records_and_pictures(tmp_path):
     assert set(found) == {"coin", "doh", "jpeg"}
     assert all(record["status"] == "finished" for record in found.values())
     jpeg = found["jpeg"]["metrics"]["test"]
-    assert jpeg["psnr"] > 20 and jpeg["bpp"] > 8 * 600 / 96  # a file's tables alone
+    assert jpeg["psnr"] > 20 and jpeg["bpp"] > 8 * 600 / 192  # a file's tables alone
     shapes = networks.kernel_shapes(22, 40, 4)
     assert found["doh"]["parameters"]["generated"] == sum(a * b for a, b in shapes)
     assert len(list(folder.glob("*.png"))) == 3 + 1
