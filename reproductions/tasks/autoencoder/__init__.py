@@ -267,7 +267,7 @@ def nats_of_means(config):
 
     None for other images, which would have to be read for it.
     """
-    return _nats_of_means() if config["latent"] == DIGITS["latent"] else None
+    return _nats_of_means() if config["batch"] == DIGITS["batch"] else None
 
 
 @cache
