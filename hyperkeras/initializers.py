@@ -242,22 +242,11 @@ class Hyperfan(keras.initializers.Initializer):
         self.seed = seed
         self.normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
 
-    def __call__(
-        self,
-        shape: Shape,
-        dtype: Any = None,
-        fans: tuple[int, int] | None = None,
-        bias: bool | None = None,
-        biases: bool = True,
-    ) -> Tensor:
-        """The head's kernel `shape`, `[features, *dims of the target's weight]`.
-
-        `fans`, `bias` and `biases` say what the shape can't: (fan in, fan out) of the layer,
-        whether the weight is its bias, and whether its bias is generated.
-        """
-        variances = self.variances(shape[0], fans or _fans(shape[1:]), biases)
-        bias = len(shape) < 3 if bias is None else bias
-        return self.normal(shape, dtype) * float(variances[bias]) ** 0.5
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
+        """The head's kernel `shape`, `[features, *dims of the target's weight]`."""
+        is_bias = len(shape) < 3
+        variance = self.variances(shape[0], _fans(shape[1:]), biases=True)[is_bias]
+        return self.normal(shape, dtype) * float(variance) ** 0.5
 
     def variances(
         self, num_features: int, fans: tuple[int, int], biases: bool

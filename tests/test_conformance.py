@@ -133,6 +133,18 @@ def test_same_seed_same_numbers(case):
 
 
 @cases
+def test_weights_of_equal_shape_start_different(case):
+    """A Keras initializer without a seed gives the same numbers each time that it is called."""
+    layer = case.make()
+    layer.build((None, *case.input_shape))
+    random = [w for w in layer.trainable_weights if np.unique(w).size > max(2, np.size(w) // 2)]
+    for k, weight in enumerate(random):
+        for other in random[:k]:
+            if weight.shape == other.shape:
+                assert np.any(np.abs(weight - other) > 1e-6), (weight.path, other.path)
+
+
+@cases
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_mixed_precision(case, half, policy):
     policy(f"mixed_{half}")

@@ -8,7 +8,7 @@ those before it; `reversed` begins with the last chunk. `cut` decides what that 
 LSTM, started anew for each chunk. `layers` and `layers_cut` are the same two with a layer as the
 piece, and its matrices of low rank.
 
-All have as many trainable parameters, within 5 %, and as many batches. Dependency-preserving
+All have about as many trainable parameters and as many batches. Dependency-preserving
 hypernetworks (Chandra et al. 2022) are said to be better in all settings; only the abstract of that
 paper was at hand, so the equations, the controls and all settings here are ours, there is no
 regularizer or growth of theirs, and no figure is compared with a published one.

@@ -40,24 +40,19 @@ def values(array: Any) -> Callable:
     return lambda shape, dtype=None: ops.convert_to_tensor(array, dtype)
 
 
-def by_pieces(initializer: Any, pieces: Sequence[Piece]) -> Callable:
+def by_pieces(initializer: initializers.Hyperfan, pieces: Sequence[Piece]) -> Callable:
     """An initializer of the kernel `[F, N]` of a head over all pieces.
 
-    Gains start alike for all conditions.
+    One draw for all: a Keras initializer gives pieces of equal shape the same numbers. Gains start
+    alike for all conditions.
     """
 
     def start(shape, dtype=None):
-        parts = []
-        for piece in pieces:
-            wanted = (shape[0], *piece.shape)
-            if piece.is_gain:
-                part = ops.zeros(wanted, dtype)
-            else:
-                part = initializer(
-                    wanted, dtype, fans=piece.map_fans, bias=piece.is_bias, biases=piece.biased
-                )
-            parts.append(ops.reshape(part, (shape[0], piece.size)))
-        return ops.concatenate(parts, axis=1)
+        deviations = [
+            0.0 if p.is_gain else entry_variance(initializer, p, shape[0]) ** 0.5 for p in pieces
+        ]
+        columns = np.repeat(deviations, [piece.size for piece in pieces])
+        return initializer.normal(shape, dtype) * ops.convert_to_tensor(columns, dtype)
 
     return start
 
@@ -72,10 +67,12 @@ def weight_deviation(initializer: Any, piece: Piece) -> float:
     if piece.is_gain:
         return GAIN_DEVIATION
     # Variances are of the head's entries; a weight is the sum over `energy` of them.
-    energy = initializer.feature_variance
-    return (
-        float(initializer.variances(1, piece.map_fans, piece.biased)[piece.is_bias] * energy) ** 0.5
-    )
+    return (initializer.feature_variance * entry_variance(initializer, piece, 1)) ** 0.5
+
+
+def entry_variance(initializer: initializers.Hyperfan, piece: Piece, num_features: int) -> float:
+    """The variance of the head's entries that make `piece` from `num_features` features."""
+    return float(initializer.variances(num_features, piece.map_fans, piece.biased)[piece.is_bias])
 
 
 def weight_deviations(initializer: Any, pieces: Sequence[Piece]) -> np.ndarray:

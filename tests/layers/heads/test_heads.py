@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from hyperkeras import layers
+from hyperkeras import initializers, layers
 from hyperkeras.layers.heads.piece import Piece
 from hyperkeras.layers.heads.random_head import random_signs
 from hyperkeras.layers.heads.unit_order import from_unit_order
@@ -328,7 +328,22 @@ def test_pieces_depend_on_those_before_them():
     assert np.flatnonzero(changed).tolist() == [3]
 
 
-def test_equal_layers_do_not_start_equal():
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_pieces_of_equal_shape_start_different(name, seed):
+    make, settings, _ = HEADS[name]
+    equal = [keras.layers.Dense(6, name=f"layer_{k}") for k in range(3)]
+    network_ = keras.Sequential([keras.Input((6,)), *equal])
+    head = make(**{"initializer": initializers.HyperfanIn(seed=seed), **settings})
+    head.bind(network_.trainable_weights)
+    kernels = [array(w) for w in head.generate(features())][::2]
+    for k, kernel in enumerate(kernels):
+        for other in kernels[:k]:
+            correlation = np.corrcoef(kernel.ravel(), other.ravel())[0, 1]
+            assert abs(correlation) < 0.9999
+
+
+def test_equal_recurrent_pieces_do_not_start_equal():
     network_ = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6), keras.layers.Dense(6)])
     for initializer in ("glorot_uniform", keras.initializers.RandomNormal(seed=3)):
         head = layers.RecurrentHead(lstm(), initializer=initializer)
