@@ -106,12 +106,20 @@ def _git(*words: str) -> str | None:
 
 def _device() -> str:
     """The accelerators if there are any, else the processor and its number of cores."""
-    import keras
-
-    accelerators = [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]
+    accelerators = _accelerators()
     if accelerators:
         return ", ".join(accelerators)
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{(names or [platform.machine()])[0]}, {os.cpu_count()} cores"
+
+
+def _accelerators() -> list[str]:
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]
+    import torch  # for which Keras lists no devices
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
