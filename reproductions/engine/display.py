@@ -32,6 +32,21 @@ class Headline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim(Headline):
+    """What a paper says of two models, for the records to confirm or not.
+
+    `what` is the claim in a sentence, with its source: "`ours` is ahead of `baseline`" in words.
+
+    Args:
+        baseline_labels: Labels of the baseline's row, where they differ (default: `labels`).
+        level: Boolean, whether the claim is that `ours` is as good: then level is enough.
+    """
+
+    level: bool = False
+    baseline_labels: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Matrix:
     """A task's row of the matrix: a model of each family, on the same data.
 
@@ -67,6 +82,7 @@ class Display:
 
     Args:
         headline: Row of the README's table, if the task has one there.
+        claims: What papers say of the task's models, each told by the records on the task's page.
         matrix: The task's row of the matrix, if it has one.
         families: Family and the models in it: "static", "dynamic", "sparse", "hypernetwork", or
             "bound" for limits that are no contenders. All other models are baselines.
@@ -80,6 +96,7 @@ class Display:
     """
 
     headline: Headline | None = None
+    claims: tuple[Claim, ...] = ()
     matrix: Matrix | None = None
     families: Mapping[str, Patterns] = field(default_factory=dict)
     compared: tuple[Patterns, ...] = (("*",),)

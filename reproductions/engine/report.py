@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from reproductions.engine import atomic_files, charts, pages, summary
+from reproductions.engine import atomic_files
 from reproductions.engine.matrix import cells, page
 from reproductions.engine.matrix import picture as matrix_picture
+from reproductions.engine.results import charts, pages, summary
 from reproductions.engine.task import Record, Task
 
 WIDE = 8  # metrics from which the terminal shows the first one alone

@@ -18,7 +18,7 @@ mean of what each task had right after it was learned, `forgetting` what it lost
 `accuracy_task_inferred` the task is the one whose output has the lowest entropy.
 """
 
-from reproductions.engine.display import Display, Headline
+from reproductions.engine.display import Claim, Display, Headline
 from reproductions.engine.task import Task
 from reproductions.tasks import continual
 from reproductions.tasks.continual import learners, plots, protocol
@@ -50,6 +50,15 @@ PRESETS = {
     "quick": BASE | dict(data="digits", seeds=3, iterations=500),
     "full": BASE | dict(data="permuted", seeds=3, iterations=750),
 }
+CLAIMS = tuple(
+    Claim(preset=preset, baseline=baseline, ours=ours, what=f"{what} ({where}).")
+    for preset, where in (("full", "permuted MNIST"), ("quick", "digits"))
+    for ours, baseline, what in (
+        ("recurrent", "mlp", "Weights from a recurrent network are better than independent ones"),
+        ("recurrent", "cut", "The recurrence is what makes them better"),
+        ("layers", "layers_cut", "So it is with a layer as the piece"),
+    )
+)
 
 
 def configurations(model, preset, data):
@@ -121,6 +130,7 @@ TASK = Task(
             ours="recurrent",
             what="Permuted-MNIST of ten tasks: mean accuracy after the last task",
         ),
+        claims=CLAIMS,
         families={"hypernetwork": ("recurrent", "reversed", "layers")},
     ),
     configurations=configurations,

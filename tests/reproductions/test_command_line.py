@@ -14,8 +14,9 @@ import pytest
 from toy import read, run_toy, toy_task
 
 from reproductions import __main__ as command_line
-from reproductions.engine import harness, pages, records, report, summary, training
+from reproductions.engine import harness, records, report, training
 from reproductions.engine.records import KEYS, RecordError
+from reproductions.engine.results import pages, summary
 from reproductions.engine.run_options import RunOptions
 from reproductions.engine.task import Task
 from reproductions.tasks import attention

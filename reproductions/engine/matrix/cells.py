@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproductions.engine import pages, summary
 from reproductions.engine.display import FAMILIES, Matrix
-from reproductions.engine.summary import Estimate, Row
+from reproductions.engine.results import pages, summary
+from reproductions.engine.results.summary import Estimate, Row
 from reproductions.engine.task import Task
 
 MARGIN = 0.05  # a mean that is closer to chance, relative to it, has learned nothing

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from reproductions.engine import pages
 from reproductions.engine.display import FAMILIES
 from reproductions.engine.matrix import cells
 from reproductions.engine.matrix.cells import Cell
+from reproductions.engine.results import pages
 from reproductions.engine.task import Task
 
 NAME = "matrix"

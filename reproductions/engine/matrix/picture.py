@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from reproductions.engine import charts
 from reproductions.engine.matrix import cells, page
+from reproductions.engine.results import charts
 from reproductions.engine.task import Task
 
 # Color and marker of a family; further models have those of "hypernetwork".

@@ -27,7 +27,7 @@ from functools import cache
 
 import numpy as np
 
-from reproductions.engine.display import Display, Headline
+from reproductions.engine.display import Claim, Display, Headline
 from reproductions.engine.task import Task
 
 MODELS = ("none", "shared_lora", "own_lora", "own_network", "from_embedding", "from_text")
@@ -207,6 +207,38 @@ def plot(records, path):
 
 
 WRITERS = ("from_embedding", "from_text")
+CLAIMS = tuple(
+    Claim(preset="quick", **asked)
+    for asked in (
+        dict(
+            what="For a held-out language with a relative in the training, an adapter written from "
+            "a few lines is better than one adapter for all (zero-shot adapters, as in "
+            "Text-to-LoRA, Charakorn et al. 2025).",
+            ours="from_text",
+            baseline="shared_lora",
+            metric="related",
+        ),
+        dict(
+            what="So it is over all held-out languages.",
+            ours="from_text",
+            baseline="shared_lora",
+            metric="held_out",
+        ),
+        dict(
+            what="With an embedding tuned on a few kilobytes, too.",
+            ours="from_embedding",
+            baseline="shared_lora",
+            metric="held_out",
+        ),
+        dict(
+            what="On languages of the training, adapters that one hypernetwork writes are as good "
+            "as a LoRA for each, or better.",
+            ours="from_embedding",
+            baseline="own_lora",
+            level=True,
+        ),
+    )
+)
 TASK = Task(
     name="adapters",
     about=__doc__,
@@ -222,6 +254,7 @@ TASK = Task(
             what="bits a byte of held-out languages related to trained ones (lower is better)",
             metric="related",
         ),
+        claims=CLAIMS,
         families={"hypernetwork": WRITERS, "bound": ("none", "own_*")},
         only={"wrong_seen": WRITERS, "wrong_related": WRITERS},
         no_parameters=("none",),

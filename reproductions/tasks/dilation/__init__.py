@@ -19,7 +19,7 @@ wrong labels.
 
 import numpy as np
 
-from reproductions.engine.display import Display
+from reproductions.engine.display import Claim, Display
 from reproductions.engine.task import Task
 
 MODELS = ("learned", "learned_neighbors", "fixed", "dense", "large_kernel")
@@ -53,6 +53,39 @@ READS = {
     "learned": dict(deviation=4.0, global_samples=0, local_samples=8, region=17),
     "learned_neighbors": dict(deviation=1.0, global_samples=0, local_samples=0, region=None),
 }
+CLAIMS = tuple(
+    Claim(preset="quick", **asked)
+    for asked in (
+        dict(
+            what="On blurred noise, a learned dilation ends where the right one, given, ends.",
+            ours="learned",
+            baseline="fixed",
+            labels={"start": 1},
+            level=True,
+        ),
+        dict(
+            what="It needs more than its two neighbours to get there.",
+            ours="learned",
+            baseline="learned_neighbors",
+            metric="found",
+            labels={"start": 1},
+        ),
+        dict(
+            what="On echoes it is better than a kernel that reaches as far.",
+            ours="learned",
+            baseline="large_kernel",
+            data="echo",
+            labels={"start": 8},
+        ),
+        dict(
+            what="And better than a dense layer.",
+            ours="learned",
+            baseline="dense",
+            data="echo",
+            labels={"start": 8},
+        ),
+    )
+)
 
 
 def configurations(model, preset, data):
@@ -190,6 +223,7 @@ TASK = Task(
     display=Display(
         families={"sparse": ("learned*",)},
         only={"found": ("learned*",)},
+        claims=CLAIMS,
     ),
     configurations=configurations,
     data=data,

@@ -23,7 +23,7 @@ such a task it gets all certified digits right.
 import numpy as np
 
 from reproductions.data.images import digits, mnist
-from reproductions.engine.display import Display, Headline
+from reproductions.engine.display import Claim, Display, Headline
 from reproductions.engine.task import Task
 from reproductions.tasks.hyperinterval import learners, plots
 from reproductions.tasks.hyperinterval.tasks_in_a_row import TASKS, permuted, split
@@ -62,6 +62,26 @@ BETAS = {
     "interval_free": {"quick": (1e-2, 1.0), "full": (1e-2,)},
     "point": {"quick": (1e-2, 1.0), "full": (1e-2,)},
 }
+# For tests of what boxes give. The paper's own comparisons are with methods that are not here.
+CLAIMS = tuple(
+    Claim(preset=preset, ours="interval_nested", labels={"beta": beta}, **asked)
+    for preset, beta in (("full", 1e-3), ("quick", 0.1))
+    for asked in (
+        dict(
+            what="One network for all tasks, from boxes that always meet, is better than that of "
+            f"the mean embedding (`{preset}`).",
+            baseline="point",
+            baseline_labels={"beta": 1e-2},
+        ),
+        dict(what=f"It is better than elastic weights (`{preset}`).", baseline="ewc"),
+        dict(
+            what="It is the meeting that makes it: boxes anywhere, with a network for each task in "
+            f"their middle, have no such one (`{preset}`).",
+            baseline="interval_free",
+            baseline_labels={"beta": 1e-2},
+        ),
+    )
+)
 
 
 def configurations(model, preset, data):
@@ -139,6 +159,7 @@ TASK = Task(
             what="one network for tasks in a row: mean accuracy after the last",
             labels={"beta": 0.1},
         ),
+        claims=CLAIMS,
         families={"hypernetwork": (*BOXES, "point"), "bound": ("joint",)},
         only={
             "accuracy_task_known": (*BOXES, "point"),

@@ -17,7 +17,7 @@ are not counted.
 
 import numpy as np
 
-from reproductions.engine.display import Display
+from reproductions.engine.display import Claim, Display
 from reproductions.engine.task import Task
 from reproductions.engine.tuning.space import Range
 
@@ -45,6 +45,22 @@ DEVIATIONS = (
     "The paper's encoders are foundation models of the size of ViT-B, and its main figures are of "
     "new views of 3D scenes; its tables could not be had. Here an encoder of two layers is trained "
     "on a few images of the same kind, and fields show images.",
+)
+CLAIMED = (
+    dict(
+        what="On classes that were not seen, an encoder that was trained before is better than one "
+        "from scratch (Gu & Yeung-Levy 2025, of foundation models).",
+        ours="fine_tuned",
+        baseline="scratch",
+    ),
+    dict(
+        what="Frozen it is better than from scratch (the same).", ours="frozen", baseline="scratch"
+    ),
+    dict(
+        what="It is the training before that helps, not the freezing (ours).",
+        ours="frozen",
+        baseline="frozen_random",
+    ),
 )
 
 
@@ -153,7 +169,14 @@ TASK = Task(
     presets=PRESETS,
     deviations=DEVIATIONS,
     search=SEARCH,
-    display=Display(families={"hypernetwork": ("*",)}),
+    display=Display(
+        families={"hypernetwork": ("*",)},
+        claims=tuple(
+            Claim(preset=preset, metric="psnr_unseen", **asked)
+            for preset in ("full", "quick")
+            for asked in CLAIMED
+        ),
+    ),
     data=data,
     build=build,
     evaluate=evaluate,

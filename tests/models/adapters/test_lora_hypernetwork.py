@@ -225,12 +225,14 @@ def test_alpha_of_a_dense_layer_is_kept_in_files(tmp_path):
     )
 
 
-def bert(hub):
-    return hub.models.BertBackbone(50, 1, 2, 8, 16, max_sequence_length=8)
-
-
-def gpt2(hub):
-    return hub.models.GPT2Backbone(50, 1, 2, 8, 16, max_sequence_length=8)
+HEADS_OF_GEMMA = {"num_query_heads": 2, "num_key_value_heads": 1, "hidden_dim": 8}
+BACKBONES = {
+    "BertBackbone": dict(num_heads=2, hidden_dim=8, max_sequence_length=8),
+    "GPT2Backbone": dict(num_heads=2, hidden_dim=8, max_sequence_length=8),
+    "GemmaBackbone": HEADS_OF_GEMMA | dict(head_dim=4),
+    "LlamaBackbone": HEADS_OF_GEMMA,
+    "ViTBackbone": dict(num_heads=2, hidden_dim=8, mlp_dim=16, image_shape=(4, 4, 3), patch_size=2),
+}
 
 
 @pytest.fixture
@@ -238,21 +240,28 @@ def hub():
     return pytest.importorskip("keras_hub", reason="pip install hyperkeras[adapters]")
 
 
-def tokens(backbone, count=3):
+def backbone(hub, name):
+    text = {} if name == "ViTBackbone" else dict(vocabulary_size=50, intermediate_dim=16)
+    return getattr(hub.models, name)(num_layers=1, **text, **BACKBONES[name])
+
+
+def inputs_of(backbone, count=3):
     shape = (count, 6)
     given = {
         "token_ids": rng.integers(0, 50, shape),
         "padding_mask": np.ones(shape, "int32"),
         "segment_ids": np.zeros(shape, "int32"),
+        "images": normal(count, 4, 4, 3),
     }
-    return {part.name: given[part.name] for part in backbone.inputs}
+    found = {part.name: given[part.name] for part in backbone.inputs}
+    return found["images"] if "images" in found else found
 
 
-@pytest.mark.parametrize("make", [gpt2, bert])
-def test_an_exported_adapter_serves_in_a_plain_backbone(make, hub, tmp_path):
-    target, fresh = make(hub), make(hub)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_exported_adapter_serves_in_a_plain_backbone(name, hub, tmp_path):
+    target, fresh = backbone(hub, name), backbone(hub, name)
     fresh.set_weights(target.get_weights())
-    condition, x = normal(3, 4), tokens(target)
+    condition, x = normal(3, 4), inputs_of(target)
     model = moved(LoRAHypernetwork(target, body(), 2, 3), condition, x)
     model.save_adapter(tmp_path / "second.lora.h5", condition[1:2])
     fresh.load_lora_weights(tmp_path / "second.lora.h5")

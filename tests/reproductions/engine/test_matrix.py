@@ -5,9 +5,10 @@ import pytest
 from toy import read, toy_record, toy_task, write
 
 from reproductions import __main__ as command_line
-from reproductions.engine import charts, harness, report
+from reproductions.engine import harness, report
 from reproductions.engine.display import FAMILIES, Display, Matrix
 from reproductions.engine.matrix import cells, costs, picture
+from reproductions.engine.results import charts
 from reproductions.engine.run_options import RunOptions
 
 

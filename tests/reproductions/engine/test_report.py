@@ -7,10 +7,11 @@ import pytest
 from toy import toy_record, toy_task, write
 
 from reproductions import __main__ as command_line
-from reproductions.engine import charts, pages, report, summary
-from reproductions.engine.display import FAMILIES, Display, Headline
+from reproductions.engine import report
+from reproductions.engine.display import FAMILIES, Claim, Display, Headline
 from reproductions.engine.matrix import page, picture
-from reproductions.engine.summary import Estimate, Row
+from reproductions.engine.results import charts, pages, summary
+from reproductions.engine.results.summary import Estimate, Row
 
 TASKS = [command_line.load(name) for name in command_line.tasks()]
 
@@ -179,6 +180,26 @@ def test_families_differ_in_lightness_and_marker():
     assert len({marker for _, marker, _ in charts.STYLES.values()}) == len(charts.STYLES)
 
 
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ((0.1, 0.1, 0.2), "**It holds here**"),
+        ((3.0, 3.1, 3.2), "**It does not hold here: the reverse was measured**"),
+        ((1.0, 1.2, 1.1), "**It is not confirmed here: the two are level**"),
+        ((1.0,), "**Too few runs to tell**"),
+        ((), "Not run: `wide`"),
+    ],
+)
+def test_a_claim_is_told_by_the_records(values, verdict, tmp_path):
+    task = toy_task()
+    claim = Claim(preset="full", baseline="small", ours="wide", what="Wide ones win.")
+    task.display = Display(claims=(claim,))
+    for model, of_model in (("small", (1.0, 1.1, 1.2)), ("wide", values)):
+        runs = [toy_record(task, i, v, model, "full") for i, v in enumerate(of_model)]
+        write(task, tmp_path, *runs)
+    assert f"- Wide ones win. {verdict}" in pages.page(task, tmp_path)
+
+
 def test_headline_names_rows_values_and_the_verdict(tmp_path):
     task = toy_task()
     task.display = Display(
@@ -244,8 +265,10 @@ def test_displays_name_what_the_task_has(task):
         assert any(summary.matches(metric, [names]) for metric in task.metrics)
     labels = (*display.panels, *([display.across] if display.across else []))
     assert set(labels) <= set(task.labels)
-    if display.headline is not None:
-        assert {display.headline.baseline, display.headline.ours} <= set(task.models)
+    for asked in (*filter(None, [display.headline]), *display.claims):
+        assert {asked.baseline, asked.ours} <= set(task.models)
+        assert asked.metric is None or asked.metric in task.metrics
+        assert set(asked.labels) <= set(task.labels)
     if display.matrix is not None:
         assert set(display.matrix.models) <= set(FAMILIES)
         for preset in ("demo", "quick"):

@@ -5,8 +5,8 @@ from toy import read, toy_task
 
 from reproductions import __main__ as command_line
 from reproductions.data.without_test import TestDataError, WithoutTest
-from reproductions.engine import pages
 from reproductions.engine.records import RecordError
+from reproductions.engine.results import pages
 from reproductions.engine.run_options import RunOptions
 from reproductions.engine.tuning import space, study, trials
 from reproductions.engine.tuning.space import Range

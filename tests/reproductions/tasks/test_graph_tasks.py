@@ -244,7 +244,7 @@ def test_a_run_on_graphs_leaves_records_and_a_picture(tmp_path):
 
 
 def test_published_figures_stand_beside_their_data_set():
-    from reproductions.engine import pages, summary
+    from reproductions.engine.results import pages, summary
 
     task = graph_classification.TASK
     found = [

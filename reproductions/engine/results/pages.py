@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from reproductions.engine import records, summary
+from reproductions.engine import records
 from reproductions.engine.display import Headline
-from reproductions.engine.summary import Estimate, Row
+from reproductions.engine.results import claims, summary
+from reproductions.engine.results.summary import Estimate, Row
 from reproductions.engine.task import Record, Task
 from reproductions.engine.tuning import trials
 
@@ -161,6 +162,7 @@ def page(task: Task, root: Path) -> str:
             markdown(headline_table(task, first, rows)),
             LEGEND,
         ]
+    text += claims.section(task, runs_by_preset)
     text += ["## What is compared\n", about.strip() + "\n"] if about.strip() else []
     text.append("## All figures\n")
     for preset in sorted(runs_by_preset, key=lambda preset: preset != first):
@@ -283,10 +285,7 @@ def _standing(other: Estimate | None, ours: Estimate | None, direction: str) -> 
 
 
 def _row(task: Task, rows: Sequence[Row], model: str, headline: Headline) -> Row:
-    """The row that a headline names."""
-    data = headline.data or task.presets[headline.preset]["data"]
-    for row in rows:
-        labels = {name: row.labels.get(name, value) for name, value in headline.labels.items()}
-        if (row.model, row.data, row.changes) == (model, data, "") and labels == headline.labels:
-            return row
-    raise ValueError(f"{task.name}: no row of {model}, {data}, {headline.labels}")
+    row = summary.row_of(task, rows, model, headline, headline.labels)
+    if row is None:
+        raise ValueError(f"{task.name}: no row of {model}, {headline}")
+    return row

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from reproductions.engine import atomic_files, summary
+from reproductions.engine import atomic_files
+from reproductions.engine.results import summary
 from reproductions.engine.task import Task
 
 # Colors that the color-blind can tell apart, of lightness about 15, 30, 45, 55 and 75 of 100, each

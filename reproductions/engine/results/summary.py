@@ -4,11 +4,12 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from reproductions.engine import records
+from reproductions.engine.display import Headline
 from reproductions.engine.task import Record, Task
 
 ENOUGH = 3  # runs that a row should have at least
@@ -123,6 +124,18 @@ def rows(task: Task, preset: str, runs: Iterable[Record]) -> list[Row]:
         Row(model, task.label_values(json.loads(config)), data, "".join(changes), group)
         for (model, data, config, *changes), group in groups.items()
     ]
+
+
+def row_of(
+    task: Task, rows: Sequence[Row], model: str, asked: Headline, wanted: Mapping[str, Any]
+) -> Row | None:
+    """The row of a model that a headline or a claim asks for, with these labels if it has any."""
+    data = asked.data or task.presets[asked.preset]["data"]
+    for row in rows:
+        labels = {name: row.labels.get(name, value) for name, value in wanted.items()}
+        if (row.model, row.data, row.changes) == (model, data, "") and labels == {**wanted}:
+            return row
+    return None
 
 
 def other_settings(task: Task, run: Record) -> str:

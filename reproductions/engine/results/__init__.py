@@ -1,0 +1,1 @@
+"""Records as readers see them: rows, claims, tables and charts."""
