@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m reproductions matrix --run --preset demo --out build/demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The table of docs/backends.md comes from these. On Linux PyTorch comes with CUDA, of several GB; without:
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test-backends
@@ -29,8 +29,8 @@ test-jax: $(VENV)/installed-jax
 # XLA compiles much, which with all its optimizations takes longer than the tests.
 on = ALL_BACKENDS=1 KERAS_BACKEND=$(1) JAX_PLATFORMS=cpu \
 	XLA_FLAGS=--xla_backend_optimization_level=0 \
-	$(BIN)/python -m pytest -n 2 tests/test_backends.py tests/conformance/test_exports.py \
-	--junitxml=build/backends/$(1).xml
+	$(BIN)/python -m pytest -n 2 --dist worksteal \
+	tests/test_backends.py tests/conformance/test_exports.py --junitxml=build/backends/$(1).xml
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check

@@ -46,7 +46,7 @@ SIZES = {
     ),
 }
 PRESETS = {
-    "smoke": BASE | dict(data="digits", seeds=1, iterations=3),
+    "smoke": BASE | dict(data="digits", seeds=1, tasks=2, iterations=3),
     "quick": BASE | dict(data="digits", seeds=3, iterations=500),
     "full": BASE | dict(data="permuted", seeds=3, iterations=750),
 }

@@ -81,7 +81,7 @@ SMALL = dict(
 PRESETS = {
     "smoke": SMALL
     | dict(models=(*QUICK, "static", "dynamic"), seeds=1, epochs=2, steps=2)
-    | dict(batch=8, valid=20, test=20),
+    | dict(batch=8, valid=20, test=20, canvas=40, others=dict(smaller_canvas=dict(canvas=32))),
     "demo": SMALL
     | dict(models=("cnn", "glimpse_1x16", *FAMILIES), seeds=1, epochs=4, steps=60)
     | dict(valid=500, test=2000, canvas=40, distractors=3, others={}),

@@ -58,7 +58,7 @@ VARIANTS = (
 UNITS = dict(beta=0.01, chunk_order="units")
 BASE = dict(hidden=[100, 100], embedding=32, batch=32, learning_rate=5e-4)
 PRESETS = {
-    "smoke": BASE | dict(data="digits", seeds=1, iterations=3, chunk=2000, fisher=3),
+    "smoke": BASE | dict(data="digits", seeds=1, tasks=2, iterations=3, chunk=2000, fisher=3),
     "quick": BASE | dict(data="digits", seeds=1, iterations=1500, chunk=2000, fisher=200),
     "full": BASE | dict(data="mnist", seeds=3, iterations=5000, chunk=8000, fisher=1000),
 }
@@ -199,7 +199,8 @@ def configurations(model, preset, data):
 
 def data(name, config, data_dir):
     kind = PermutedTasks if name in PERMUTED else Tasks
-    return kind(digits(scale=1) if name.endswith("digits") else mnist(data_dir))
+    splits = digits(scale=1) if name.endswith("digits") else mnist(data_dir)
+    return kind(splits, config.get("tasks"))
 
 
 def measure(model, config, seed, data):
