@@ -132,7 +132,8 @@ def _summary(record: Record) -> str:
     if record["status"] == "failed":
         return f"failed: {record['error'].splitlines()[0]}"
     metrics = record["metrics"]["test"].items()
-    figures = ", ".join(f"{key} {value:.4g}" for key, value in metrics if value is not None)
+    numbers = [(k, v) for k, v in metrics if v is not None and not isinstance(v, str)]
+    figures = ", ".join(f"{key} {value:.4g}" for key, value in numbers)
     return f"{figures}, {record['seconds']:.0f} s"
 
 

@@ -79,9 +79,14 @@ class Generated(Protocol):
 
 
 class Transfer(Protocol):
-    """More test metrics, of other data than the task's; None for what a model cannot have."""
+    """More test metrics, of other data than the task's; None for what a model cannot have.
 
-    def __call__(self, network: Any, model: str, data: Data, config: Config) -> Metrics: ...
+    Texts say how a metric was computed, such as BLEU's signature.
+    """
+
+    def __call__(
+        self, network: Any, model: str, data: Data, config: Config
+    ) -> Mapping[str, float | str | None]: ...
 
 
 class Trace(Protocol):
