@@ -15,7 +15,7 @@ import numpy as np
 
 SEED = 11
 COUNTS = dict(nouns=45, verbs=20, adjectives=18, adverbs=6)
-SPLITS = dict(train=4000, valid=300, test=300, other=300)
+SPLITS = dict(train=1500, valid=300, test=300, other=300)
 # The source's endings.
 PLURAL, CASES, TENSES, RELATIVE = "im", dict(subject="", object="at", place="ul"), ("o", "e"), "uk"
 # The target's, by gender and number where there are pairs.

@@ -35,7 +35,7 @@ PRESETS = {
     | dict(seeds=1, epochs=2, steps=2, batch=8, pieces=500, sentences=8, dropout=0.0)
     | dict(learning_rate=5e-3, lengths=(24,), beam=2),
     "quick": SMALL
-    | dict(seeds=3, epochs=12, steps=100, batch=64, pieces=500, sentences=None)
+    | dict(seeds=3, epochs=12, steps=80, batch=64, pieces=500, sentences=None)
     | dict(dropout=0.1, learning_rate=5e-3),
     "full": TRAINING
     | dict(data="multi30k_de_en", seeds=3, epochs=10, steps=220, batch=128, pieces=4000)
