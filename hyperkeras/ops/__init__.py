@@ -9,6 +9,7 @@ from hyperkeras.ops.architectures.weight_shapes import (
     scale_by_fan_in,
     scale_by_norm,
 )
+from hyperkeras.ops.cosine_distances import cosine_distances
 from hyperkeras.ops.encodings import mip_encoding
 from hyperkeras.ops.generated.hyperfan import hyperfan_in, hyperfan_out
 from hyperkeras.ops.generated.kernels import (
@@ -63,6 +64,7 @@ __all__ = [
     "common_box",
     "contract",
     "coordinate_kernel",
+    "cosine_distances",
     "dct_kernel",
     "disjoint_union",
     "distribute",

@@ -39,11 +39,13 @@ class Claim(Headline):
 
     Args:
         baseline_labels: Labels of the baseline's row, where they differ (default: `labels`).
+        baseline_metric: Test metric of the baseline, where it is another one (default: `metric`).
         level: Boolean, whether the claim is that `ours` is as good: then level is enough.
     """
 
     level: bool = False
     baseline_labels: Mapping[str, Any] | None = None
+    baseline_metric: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

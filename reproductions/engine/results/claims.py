@@ -28,24 +28,33 @@ def _told(task: Task, claim: Claim, runs: list[Record]) -> str:
     labels = claim.labels if claim.baseline_labels is None else claim.baseline_labels
     asked = (claim.ours, claim.labels), (claim.baseline, labels)
     found = [summary.row_of(task, rows, model, claim, wanted) for model, wanted in asked]
-    values = [summary.estimate(row.values(metric)) if row else None for row in found]
+    metrics = metric, claim.baseline_metric or metric
+    values = [
+        summary.estimate(row.values(name)) if row else None
+        for row, name in zip(found, metrics, strict=True)
+    ]
     names = [
         _name(model, wanted if row is None else row.labels)
         for row, (model, wanted) in zip(found, asked, strict=True)
     ]
-    return f"- {claim.what} {_verdict(task, claim, metric, names, values)}\n"
+    return f"- {claim.what} {_verdict(task, claim, metrics, names, values)}\n"
 
 
 def _verdict(
-    task: Task, claim: Claim, metric: str, names: Sequence[str], values: Sequence[Estimate | None]
+    task: Task,
+    claim: Claim,
+    metrics: tuple[str, str],
+    names: Sequence[str],
+    values: Sequence[Estimate | None],
 ) -> str:
     ours, other = values
     if ours is None or other is None:
         return f"Not run: {names[ours is not None]}."
     figures = [f"{n} {v.short()} ({v.runs})" for n, v in zip(names, (ours, other), strict=True)]
-    stands = summary.compare(ours, other, task.metrics[metric])
+    stands = summary.compare(ours, other, task.metrics[metrics[0]])
     verdict = VERDICTS["ahead" if claim.level and stands == "level" else stands]
-    return f"**{verdict}**: `{metric}` of {' and '.join(figures)}."
+    second = "" if metrics[0] == metrics[1] else f"`{metrics[1]}` of "
+    return f"**{verdict}**: `{metrics[0]}` of {figures[0]} and {second}{figures[1]}."
 
 
 def _name(model: str, labels: Mapping[str, Any]) -> str:

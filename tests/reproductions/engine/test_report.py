@@ -200,6 +200,19 @@ def test_a_claim_is_told_by_the_records(values, verdict, tmp_path):
     assert f"- Wide ones win. {verdict}" in pages.page(task, tmp_path)
 
 
+def test_a_claim_may_compare_two_metrics_of_one_model(tmp_path):
+    task = toy_task()
+    task.metrics |= {"rest": "min"}
+    claim = Claim(preset="full", baseline="wide", ours="wide", what="So.", baseline_metric="rest")
+    task.display = Display(claims=(claim,))
+    for seed, rest in enumerate((8.0, 9.0, 10.0)):
+        run = toy_record(task, seed, 1.0 + seed, "wide", "full")
+        run["metrics"]["test"]["rest"] = rest
+        write(task, tmp_path, run)
+    told = "`mse` of `wide` (units 9) 2 ± 1 (3) and `rest` of `wide` (units 9) 9 ± 1 (3)."
+    assert f"So. **It holds here**: {told}" in pages.page(task, tmp_path)
+
+
 def test_headline_names_rows_values_and_the_verdict(tmp_path):
     task = toy_task()
     task.display = Display(
@@ -267,7 +280,8 @@ def test_displays_name_what_the_task_has(task):
     assert set(labels) <= set(task.labels)
     for asked in (*filter(None, [display.headline]), *display.claims):
         assert {asked.baseline, asked.ours} <= set(task.models)
-        assert asked.metric is None or asked.metric in task.metrics
+        metrics = asked.metric, getattr(asked, "baseline_metric", None)
+        assert set(metrics) <= {None, *task.metrics}
         assert set(asked.labels) <= set(task.labels)
     if display.matrix is not None:
         assert set(display.matrix.models) <= set(FAMILIES)
