@@ -12,6 +12,8 @@ import pytest
 import reference
 from catalogue import CASES, MODEL_CASES, NO_SAMPLING, TENSORFLOW_ONLY
 
+import hyperkeras
+
 BACKEND = keras.backend.backend()
 if BACKEND == "tensorflow" and "ALL_BACKENDS" not in os.environ:
     pytest.skip(
@@ -135,3 +137,32 @@ def test_models(case, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     expected = model.predict(x, verbose=0)
     np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, atol=1e-5)
+
+
+def test_graph_hypernetwork(tmp_path):
+    """Weights for a network that is not trained on: values, a step of training, and saving."""
+
+    def network(*widths):
+        hidden = [keras.layers.Dense(width, "tanh") for width in widths]
+        return keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(2)])
+
+    ghn = hyperkeras.models.GraphHypernetwork(
+        hyperkeras.layers.GatedGraphEncoder(8), hyperkeras.layers.MatrixDecoder((4, 4), 1, (4, 4))
+    )
+    x, unseen = np.random.default_rng(0).normal(size=(8, 4)).astype("float32"), network(3)
+    ghn.compile(keras.optimizers.Adam(0.1), "mse")
+    ghn.build(None)
+    before = [array(w) for w in ghn.trainable_variables]
+    history = ghn.fit(x, x[:, :2], targets=[network(5), network(3, 6)], verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    changed = [np.any(array(w) != a) for w, a in zip(ghn.trainable_variables, before, strict=True)]
+    assert np.mean(changed) > 0.5
+    y = array(ghn.apply(unseen, x))
+    first, first_bias, second, second_bias = (array(w) for w in ghn.generate(unseen))
+    expected = np.tanh(x @ first + first_bias) @ second + second_bias
+    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-4)
+    ghn.assign(unseen)
+    np.testing.assert_allclose(array(unseen(x)), y, atol=1e-5)
+    ghn.save(tmp_path / "ghn.keras")
+    loaded = keras.models.load_model(tmp_path / "ghn.keras")
+    np.testing.assert_allclose(array(loaded.apply(unseen, x)), y, atol=1e-5)

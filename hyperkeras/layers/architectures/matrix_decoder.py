@@ -128,6 +128,19 @@ class MatrixDecoder(layers.Layer):
         Returns:
             List of m tensors.
         """
+        tiles = self.tiles(features, pieces)
+        return [self.fit(tile, piece) for tile, piece in zip(tiles, pieces, strict=True)]
+
+    def tiles(self, features: Tensor, pieces: Sequence[Piece]) -> list[Tensor]:
+        """What `fit` makes weights of: a kernel `[*window, p, q]` or vectors `[2, q]` for each.
+
+        Args:
+            features: Tensor `[m, d]`, a node for each weight.
+            pieces: Sequence of m `hyperkeras.layers.heads.piece.Piece`.
+
+        Returns:
+            List of m tensors.
+        """
         groups: dict[tuple[int, ...] | None, list[int]] = {}
         for i, piece in enumerate(pieces):
             groups.setdefault(self._window_of(piece), []).append(i)
@@ -135,13 +148,24 @@ class MatrixDecoder(layers.Layer):
         for window, members in groups.items():
             rows = ops.take(features, members, axis=0)
             tiles = self._vectors(rows) if window is None else self._kernels(rows, window)
-            for tile, i in zip(ops.unstack(tiles, len(members)), members, strict=True):
-                piece = pieces[i]
-                if window is None:
-                    made[i] = fit_to_shape(tile[int(piece.is_bias)], piece.shape)
-                else:
-                    made[i] = _as_kernel(tile, piece)
+            for i, tile in zip(members, ops.unstack(tiles, len(members)), strict=True):
+                made[i] = tile
         return made
+
+    @staticmethod
+    def fit(tile: Tensor, piece: Piece) -> Tensor:
+        """A weight from its tile, cut or repeated to shape.
+
+        Args:
+            tile: Tensor that `tiles` made.
+            piece: `hyperkeras.layers.heads.piece.Piece`, the weight.
+
+        Returns:
+            Tensor of the shape of `piece`.
+        """
+        if len(piece.shape) < 2:
+            return fit_to_shape(tile[int(piece.is_bias)], piece.shape)
+        return _as_kernel(tile, piece)
 
     def _kernels(self, features, window):
         """Kernels of a window `[m, *window, p, q]`: the middle of the largest one."""

@@ -35,6 +35,9 @@ class ComputationGraph:
     edges: tuple[tuple[int, int], ...]
     weights: tuple[keras.Variable | None, ...]
     pieces: tuple[Piece | None, ...]
+    _distances: dict[int, np.ndarray] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def sizes(self) -> np.ndarray:
         """Integers `[n, 4]`: height and width of the window, inputs, units; 0 without a weight."""
@@ -49,6 +52,8 @@ class ComputationGraph:
         Returns:
             Array with 0 where there is no path of at most `limit` edges.
         """
+        if limit in self._distances:
+            return self._distances[limit]
         following = collections.defaultdict(list)
         for u, v in self.edges:
             following[u].append(v)
@@ -61,6 +66,7 @@ class ComputationGraph:
                 frontier = sorted({v for u in frontier for v in following[u]} - reached)
                 reached.update(frontier)
                 lengths[start, frontier] = length
+        self._distances[limit] = lengths
         return lengths
 
 

@@ -12,13 +12,14 @@ from keras import layers, ops
 from hyperkeras.annotations import Config, Tensor
 from hyperkeras.keras_internals import state_variables
 from hyperkeras.layers.architectures.matrix_decoder import MatrixDecoder
+from hyperkeras.models.architectures import target_calls
 from hyperkeras.models.architectures.computation_graph import ComputationGraph, computation_graph
 from hyperkeras.models.architectures.graph_encoding import (
     GraphEncoding,
     kind_index,
     padded_arrays,
 )
-from hyperkeras.models.architectures.target_calls import TargetCalls
+from hyperkeras.models.architectures.target_calls import Recipe
 from hyperkeras.models.hypernetworks.weight_selection import Selector
 from hyperkeras.ops.architectures.weight_shapes import scale_by_fan_in, scale_by_norm
 from hyperkeras.ops.argument_validation import check_choice, check_int, check_layer, invalid_value
@@ -70,8 +71,8 @@ class GraphHypernetwork(keras.Model):
     Args:
         encoder: Layer called on nodes `[g, n, d]` and lengths of shortest paths `[g, n, n]` that
             returns `[g, n, d]`, such as `GatedGraphEncoder`; None for no encoder.
-        decoder: Layer with a method `decode(features, pieces)`; None (default) for
-            `MatrixDecoder()`.
+        decoder: Layer with methods `tiles(features, pieces)` and `fit(tile, piece)`, as
+            `MatrixDecoder` has them; None (default) for `MatrixDecoder()`.
         kinds: Sequence of strings, the kinds of node that it knows (default: those of common
             layers). `"unknown"` among them stands for all others; without it others are an error.
         normalize: How weights are scaled: `"fan_in"` (default), `"frobenius"` (kernels have a norm
@@ -125,8 +126,8 @@ class GraphHypernetwork(keras.Model):
         if encoder is not None:
             check_layer("encoder", encoder)
         decoder = MatrixDecoder() if decoder is None else check_layer("decoder", decoder)
-        if not hasattr(decoder, "decode"):
-            raise invalid_value("decoder", "a layer with a method `decode`", decoder)
+        if not (hasattr(decoder, "tiles") and hasattr(decoder, "fit")):
+            raise invalid_value("decoder", "a layer with methods `tiles` and `fit`", decoder)
         self.units = check_int(
             "units", getattr(encoder, "units", 32) if units is None else units, 4
         )
@@ -139,7 +140,6 @@ class GraphHypernetwork(keras.Model):
         self.encoding = GraphEncoding(len(self.kinds), self.units, encoder, name="encoding")
         self.decoder = decoder
         self.dropout_seeds = keras.random.SeedGenerator(seed)
-        self._call_target = TargetCalls()
         self._graphs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self._active: _Active | None = None
         self.supports_jit = False
@@ -166,7 +166,10 @@ class GraphHypernetwork(keras.Model):
             List of tensors in the order of `computation_graph(target).weights`, those that are not
             None.
         """
-        return self._generate([target])[0]
+        pieces = [piece for piece in self._graph(target)[0].pieces if piece is not None]
+        (tiles,) = self._tiles([target])
+        recipe = self._recipe
+        return [recipe.weight(tile, piece) for tile, piece in zip(tiles, pieces, strict=True)]
 
     def apply(self, target: keras.Model, x: Any, training: bool = False) -> Any:
         """The target's outputs with generated weights. Gradients reach the hypernetwork.
@@ -180,7 +183,7 @@ class GraphHypernetwork(keras.Model):
         Returns:
             What the target returns.
         """
-        return self._apply(target, self.generate(target), x, training)[0]
+        return self._apply(target, self._tiles([target])[0], x, training)[0]
 
     def assign(self, target: keras.Model) -> None:
         """Writes generated weights into an architecture, which then is an ordinary model.
@@ -195,7 +198,9 @@ class GraphHypernetwork(keras.Model):
     def run_eagerly(self) -> bool:
         """True: each step is of other architectures.
 
-        The encoder, and each architecture by itself, are compiled on TensorFlow and JAX.
+        The encoder, and each architecture by itself, are compiled on TensorFlow and JAX, and on
+        TensorFlow the optimizer's step. Several hypernetworks share what is compiled for an
+        architecture.
         """
         return True
 
@@ -224,7 +229,8 @@ class GraphHypernetwork(keras.Model):
         Returns:
             A `History`. Losses and metrics are means over architectures.
         """
-        with self._using(targets, check_int("meta_batch_size", meta_batch_size, 1)):
+        count = check_int("meta_batch_size", meta_batch_size, 1)
+        with self._using(targets, count), self._compiled_updates():
             return super().fit(x, y, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, targets: Any = None, **kwargs: Any) -> Any:
@@ -262,8 +268,8 @@ class GraphHypernetwork(keras.Model):
             )
         targets = self._active.drawn() if training else self._active.fixed
         outputs = []
-        for target, weights in zip(targets, self._generate(targets), strict=True):
-            output, losses = self._apply(target, weights, inputs, bool(training))
+        for target, tiles in zip(targets, self._tiles(targets), strict=True):
+            output, losses = self._apply(target, tiles, inputs, bool(training))
             outputs.append(output)
             for loss in losses:
                 self.add_loss(loss / len(targets))
@@ -293,43 +299,44 @@ class GraphHypernetwork(keras.Model):
     def _weights(self, target):
         return [weight for weight in self._graph(target)[0].weights if weight is not None]
 
-    def _generate(self, targets):
-        """A list of weights for each target."""
+    @property
+    def _recipe(self):
+        return Recipe(self.decoder.fit, NORMALIZERS[self.normalize])
+
+    def _tiles(self, targets):
+        """What the decoder makes for each target, a list for each."""
         if not self.built:
             self.build(None)
         graphs, indices = zip(*(self._graph(target) for target in targets), strict=True)
         index = {kind: number for each in indices for kind, number in each.items()}
         padded = padded_arrays(graphs, index, getattr(self.encoder, "max_nodes", None))
         arrays = [ops.convert_to_tensor(array) for array in padded]
-        values = [ops.convert_to_tensor(variable) for variable in self.encoding.variables]
-        nodes, _ = self._call_target(self.encoding, values, arrays, False)  # [g, n, d]
+        values = [variable.value for variable in self.encoding.variables]
+        nodes, _ = target_calls.call(self.encoding, values, arrays, False)  # [g, n, d]
         flat = ops.reshape(nodes, (-1, self.units))
         rows, pieces = [], []
         for g, graph in enumerate(graphs):
             at = [v for v, piece in enumerate(graph.pieces) if piece is not None]
             rows += [g * nodes.shape[1] + v for v in at]
             pieces += [graph.pieces[v] for v in at]
-        made = self.decoder.decode(ops.take(flat, rows, axis=0), pieces)
-        scale = NORMALIZERS[self.normalize]
-        scaled = iter(
-            scale(weight, piece.role, piece.map_fans[0])
-            for weight, piece in zip(made, pieces, strict=True)
-        )
-        return [[next(scaled) for piece in graph.pieces if piece is not None] for graph in graphs]
+        made = iter(self.decoder.tiles(ops.take(flat, rows, axis=0), pieces))
+        return [[next(made) for piece in graph.pieces if piece is not None] for graph in graphs]
 
-    def _apply(self, target, weights, x, training):
+    def _apply(self, target, tiles, x, training):
         """The target's outputs and the losses it adds."""
-        generated = {id(v): w for v, w in zip(self._weights(target), weights, strict=True)}
+        graph = self._graph(target)[0]
+        pieces = {id(w): p for w, p in zip(graph.weights, graph.pieces, strict=True) if p}
+        given = {id(v): tile for v, tile in zip(self._weights(target), tiles, strict=True)}
         if training:
             # Seeds of its layers can't be updated in compiled code, so each call gets new ones.
             for variable in state_variables(target):
                 if variable.name == "seed_generator_state":
-                    generated[id(variable)] = self.dropout_seeds.next()
-        values = [
-            ops.cast(generated.get(id(variable), variable), variable.dtype)
-            for variable in target.variables
-        ]
-        return self._call_target(target, values, x, training)
+                    given[id(variable)] = self.dropout_seeds.next()
+        variables = target.variables
+        # Not the variables themselves: TensorFlow's compiled functions read those as constants.
+        values = [given[id(v)] if id(v) in given else v.value for v in variables]
+        described = [pieces.get(id(v)) for v in variables]
+        return target_calls.call(target, values, x, training, self._recipe, described)
 
     @contextlib.contextmanager
     def _using(self, targets: Any, meta_batch_size: int | None) -> Iterator[None]:
@@ -344,6 +351,12 @@ class GraphHypernetwork(keras.Model):
             yield
         finally:
             self._active = None
+
+    def _compiled_updates(self) -> contextlib.AbstractContextManager:
+        module = target_calls.backend_module()
+        if self.optimizer is None or not hasattr(module, "compiled_updates"):
+            return contextlib.nullcontext()
+        return module.compiled_updates(self.optimizer, self.trainable_variables)
 
     def get_config(self) -> Config:
         select = self.select

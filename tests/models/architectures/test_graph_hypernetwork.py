@@ -90,8 +90,8 @@ def test_weights_have_the_variance_that_keeps_activations(ghn):
 
 def test_graphs_of_a_batch_do_not_change_each_other(ghn):
     first, second = mlp(4), mlp(8, 4)
-    alone = [ghn.generate(first), ghn.generate(second)]
-    together = ghn._generate([first, second])
+    alone = [ghn._tiles([first])[0], ghn._tiles([second])[0]]
+    together = ghn._tiles([first, second])
     for one, other in zip([*alone[0], *alone[1]], [*together[0], *together[1]], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
