@@ -20,7 +20,7 @@ the mean over images, of colors that are cut off at 0 and 1 and rounded to bytes
 
 import numpy as np
 
-from reproductions.engine.display import Display
+from reproductions.engine.display import Claim, Display
 from reproductions.engine.task import Task
 from reproductions.engine.tuning.space import Range
 
@@ -65,6 +65,24 @@ DEVIATIONS = (
     "COIN's numbers as float16. Ours are shrunk to 192 × 128: a pixel then holds more detail, so "
     "that a bit a pixel says another thing, and the two don't compare. Ours train for 1,000 steps "
     "of a sixth of the pixels. No figures of D'OH's own could be had.",
+)
+CLAIMS = tuple(
+    Claim(preset=preset, ours=ours, labels={"numbers": numbers}, **asked)
+    for preset, numbers, name in (("full", 1800, "Kodak"), ("quick", 1000, "two photographs"))
+    for ours, baseline in (("doh", "relu"), ("doh_siren", "coin"))
+    for asked in (
+        dict(
+            what="Random projections of a code show an image better than a network of as many "
+            f"numbers ({name}; Gordon et al. 2024 say so at equal bits, which the picture of rates "
+            "shows).",
+            baseline=baseline,
+        ),
+        dict(
+            what=f"They do so when the numbers are rounded to 5 bits ({name}).",
+            baseline=baseline,
+            metric="psnr_5",
+        ),
+    )
 )
 
 
@@ -213,6 +231,7 @@ TASK = Task(
         families={"hypernetwork": ("doh*",)},
         only={"bpp": ("jpeg",), "psnr_*": FIELDS, "bpp_*": FIELDS},
         no_parameters=("jpeg",),
+        claims=CLAIMS,
     ),
     configurations=configurations,
     data=data,
