@@ -62,7 +62,7 @@ PRESETS = {
     | dict(data="digits", seeds=1, architectures=2, hyper_steps=2, steps=2, early=1)
     | dict(unseen=dict(test=2, wide=1, deep=1, no_norm=1), marks=[0, 1], after=1, continued=1),
     "quick": BASE
-    | dict(data="digits", seeds=3, architectures=40, hyper_steps=500, steps=250, early=20)
+    | dict(data="digits", seeds=3, architectures=70, hyper_steps=400, steps=200, early=20)
     | dict(unseen=dict(test=24, wide=12, deep=6, no_norm=6))
     | dict(marks=[0, 5, 10, 20, 40, 80], after=20, continued=6),
     "full": BASE

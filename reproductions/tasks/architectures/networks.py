@@ -9,7 +9,7 @@ from hyperkeras.layers import FlatEncoder, GatedGraphEncoder, MatrixDecoder
 from hyperkeras.ops import fit_to_shape
 
 WINDOW = 3
-MOST_NODES = 72
+MOST_NODES = 56
 
 
 def hypernetwork(model, config):

@@ -28,10 +28,10 @@ class Architecture(NamedTuple):
 
 
 KINDS = ("conv1", "conv3", "separable")
-WIDTHS = (4, 6, 8, 12, 16)
+WIDTHS = (6, 8, 12, 16)
 WIDE = (24, 32)
-DEPTHS = (1, 2, 3, 4)
-DEEP = (6, 7, 8)
+DEPTHS = (1, 2, 3)
+DEEP = (5, 6)
 # How the networks of a split differ from those that are trained on.
 SPLITS = {
     "test": {},
