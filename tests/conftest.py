@@ -1,5 +1,6 @@
 """What holds for every test: the same random numbers in any order, and one dtype policy."""
 
+import gc
 import os
 
 # Before TensorFlow or JAX begin, and for processes that tests start. XLA compiles much here, which
@@ -22,6 +23,12 @@ def _with_a_built_optimizer(self, force=False):
 
 if keras.backend.backend() == "tensorflow":  # tests train for so few steps that tracing counts
     keras.Model.make_train_function = _with_a_built_optimizer
+
+
+def pytest_collection_finish(session):
+    """What is imported by now stays: the garbage collector need not look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

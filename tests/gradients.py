@@ -39,12 +39,13 @@ def gradients(model, inputs, loss, **kwargs):
     return [None if g is None else array(g, np.float64) for g in made]
 
 
-def slope_of(layer, x, along=None):
-    """The squared norm of a gradient for x, as a gradient penalty has it, and its derivative.
+def slopes_of(layer, inputs, along):
+    """The squared norm of a gradient for x, as a gradient penalty has it, for each x of `inputs`.
 
-    The gradient is that of the sum of sin(layer(x)). The derivative is the one along a direction,
-    None without one.
+    The gradient is that of the sum of sin(layer(x)). And the norm's derivative at the first x,
+    along a direction. By the backends' own sine, as that of Keras takes float64 for float32.
     """
+    inputs = [ops.convert_to_tensor(x) for x in inputs]
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -54,30 +55,45 @@ def slope_of(layer, x, along=None):
                 loss = tf.reduce_sum(tf.sin(layer(x)))
             return tf.reduce_sum(tape.gradient(loss, x) ** 2)
 
-        x = tf.constant(x)
-        if along is None:
-            return float(slope(x)), None
         with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = slope(x)
-        second = tape.gradient(value, x)
+            tape.watch(inputs[0])
+            first = slope(inputs[0])
+        second = tape.gradient(first, inputs[0])
+        slopes = [first, *map(slope, inputs[1:])]
     elif keras.backend.backend() == "jax":
         import jax
 
         def slope(x):
-            gradient = jax.grad(lambda x: ops.sum(ops.sin(layer(x))))(x)
-            return ops.sum(gradient**2)
+            gradient = jax.grad(lambda x: jax.numpy.sin(layer(x)).sum())(x)
+            return (gradient**2).sum()
 
-        if along is None:
-            return float(slope(ops.convert_to_tensor(x))), None
-        value, second = jax.value_and_grad(slope)(ops.convert_to_tensor(x))
+        pairs = list(map(jax.jit(jax.value_and_grad(slope)), inputs))
+        slopes, second = [value for value, _ in pairs], pairs[0][1]
     else:
         import torch
 
-        x = ops.convert_to_tensor(x).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(ops.sum(ops.sin(layer(x))), x, create_graph=True)
-        value = ops.sum(gradient**2)
-        if along is None:
-            return float(array(value)), None
-        (second,) = torch.autograd.grad(value, x)
-    return float(array(value)), float(np.sum(array(second) * along))
+        def slope(x):
+            x = x.requires_grad_(True)
+            (gradient,) = torch.autograd.grad(torch.sin(layer(x)).sum(), x, create_graph=True)
+            return (gradient**2).sum()
+
+        slopes = list(map(slope, inputs))
+        (second,) = torch.autograd.grad(slopes[0], inputs[0])
+    return [float(array(value)) for value in slopes], float(np.sum(array(second) * along))
+
+
+def forward_derivative(function, x):
+    """The derivative of `function` at x along ones, in forward mode."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+            y = function(x)
+        return accumulator.jvp(y)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jvp(function, (x,), (jax.numpy.ones_like(x),))[1]
+    import torch
+
+    return torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from gradients import array
 from keras import layers
 
 from hyperkeras import models
@@ -97,4 +98,4 @@ def test_the_order_in_which_layers_are_made_changes_nothing():
         order = [weight.path.split("/")[-2] for weight in graph.weights if weight is not None]
         made.append(dict(zip(order, ghn.generate(network), strict=True)))
     for name in ("left", "right"):
-        np.testing.assert_allclose(made[0][name], made[1][name], atol=1e-6)
+        np.testing.assert_allclose(array(made[0][name]), array(made[1][name]), atol=1e-6)

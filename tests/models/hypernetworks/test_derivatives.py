@@ -5,6 +5,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
+from gradients import array, forward_derivative
 from keras import layers, ops
 
 from hyperkeras.models import Hypernetwork
@@ -41,3 +43,32 @@ def test_first_and_second_derivatives_go_through_generated_weights():
     second = (-2 * h * (1 - h**2) * w[:, 0] ** 2 * v[..., 0]).sum(-1, keepdims=True)
     np.testing.assert_allclose(found[0], first, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found[1], second, rtol=1e-4, atol=1e-5)
+
+
+class Slope(keras.Model):
+    """The derivative of a hypernetwork's output in x."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def call(self, inputs):
+        condition, x = inputs
+        return forward_derivative(lambda x: self.network([condition, x]), x)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # in torch.func.jvp
+@pytest.mark.parametrize("last", [layers.Dense, layers.PReLU])  # in a product, mapped
+def test_forward_derivatives_in_a_model_of_unknown_batch(last):
+    rng = np.random.default_rng(0)
+    parts = [layers.Dense(3, "tanh"), last(1) if last is layers.Dense else last()]
+    target = keras.Sequential([keras.Input((1,)), *parts])
+    body = keras.Sequential([keras.Input((2,)), layers.Dense(4, "tanh")])
+    model = Slope(Hypernetwork(target, body, per_sample=True))
+    y = model([keras.Input((2,)), keras.Input((1,))])
+    assert tuple(y.shape) == (None, *target.output_shape[1:])
+    condition = rng.normal(size=(5, 2)).astype("float32")
+    x = rng.normal(size=(5, 1)).astype("float32")
+    up, down = (array(model.network([condition, x + h])) for h in (1e-2, -1e-2))
+    found = model.predict([condition, x], verbose=0)
+    np.testing.assert_allclose(found, (up - down) / 2e-2, atol=2e-3)

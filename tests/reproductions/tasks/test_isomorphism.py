@@ -1,5 +1,6 @@
 """The isomorphism task: its graphs and pairs, what degrees tell, networks, records."""
 
+import functools
 import json
 import math
 
@@ -13,6 +14,12 @@ from reproductions.tasks.isomorphism import networks
 
 SMOKE = isomorphism.PRESETS["smoke"]
 PAIRS = isomorphism.Pairs(SMOKE)
+
+
+@functools.cache
+def built(model):
+    """A network that no test trains."""
+    return isomorphism.build(model, SMOKE, PAIRS)
 
 
 @pytest.mark.parametrize("nodes, edges, count", [(6, 12, 7), (12, 36, 24)])
@@ -64,8 +71,7 @@ def test_models_have_like_parameter_counts():
     count = networks.parameters
     models = [model for model in isomorphism.MODELS if model != "wl"]
     for model in models:
-        network = isomorphism.build(model, SMOKE | {"parameters": 4000}, PAIRS)
-        found = sum(math.prod(weight.shape) for weight in network.trainable_weights)
+        found = sum(math.prod(weight.shape) for weight in built(model).trainable_weights)
         assert found in {count(model, SMOKE["nodes"], w) for w in range(1, 100)}, model
     for preset in ("quick", "full"):
         settings = isomorphism.PRESETS[preset]
@@ -87,7 +93,7 @@ def test_models_have_like_parameter_counts():
 
 def test_generated_weights_are_counted():
     found = {
-        model: isomorphism.generated(isomorphism.build(model, SMOKE, PAIRS))
+        model: isomorphism.generated(built(model))
         for model in ("gin", "static", "dynamic", "recurrent")
     }
     assert found.pop("static") == 3 * 2 * 2 * 64 * 64 and found.pop("dynamic") == 12 * 26
@@ -96,7 +102,7 @@ def test_generated_weights_are_counted():
 
 @pytest.mark.parametrize("model", isomorphism.MODELS)
 def test_all_but_dense_embed_permuted_copies_alike(model):
-    network = isomorphism.build(model, SMOKE, PAIRS)
+    network = built(model)
     z, classes = isomorphism.embedded(network, PAIRS, PAIRS.old)
     within = max(np.ptp(z[classes == c], axis=0).max() for c in range(SMOKE["classes"]))
     assert (within < 1e-4 * np.abs(z).max()) == (model != "dense")

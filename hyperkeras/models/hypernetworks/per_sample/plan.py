@@ -79,7 +79,9 @@ def plan_calls(
         plans = _plans.setdefault(target, {})
         plan = plans.get(key)
     if plan is None:
-        size = next(leaf.shape[0] for _, leaf in leaves if hasattr(leaf, "shape")) or 16
+        size = next(leaf.shape[0] for _, leaf in leaves if hasattr(leaf, "shape"))
+        # Unknown is None, or on JAX a symbol, whose multiples don't serve as sizes to tell apart.
+        size = size if isinstance(size, int) and size > 0 else 16
         sizes = (2 * size, 3 * size)
         traces = [_trace(target, variables, x, training, size) for size in sizes]
         plan = _plan(traces, sizes, native)
