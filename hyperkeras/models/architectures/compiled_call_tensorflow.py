@@ -27,7 +27,8 @@ def compiled_updates(optimizer: Any, variables: Sequence[keras.Variable]) -> Ite
     step = tf.function(lambda gradients: apply(gradients, variables))
 
     def compiled_apply(gradients: Any, trainable_variables: Any = None) -> Any:
-        # Gradients of embeddings hold the rows that were read, so that their shapes vary.
+        # Gradients of embeddings hold the rows that were read, so that their shapes vary, and Adam
+        # would square rows that were read twice before it adds them.
         return step([g if g is None else tf.convert_to_tensor(g) for g in gradients])
 
     optimizer.apply = compiled_apply

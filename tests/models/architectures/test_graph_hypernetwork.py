@@ -1,5 +1,7 @@
 """One hypernetwork for many architectures."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers, ops
 
 from hyperkeras import models
 from hyperkeras.layers import FlatEncoder, GatedGraphEncoder, MatrixDecoder
+from hyperkeras.models.architectures import target_calls
 
 rng = np.random.default_rng(0)
 
@@ -129,6 +132,27 @@ def test_all_of_its_weights_get_gradients(ghn):
         made = gradients(ghn, x, lambda y: ops.mean(ops.square(y)))
     for variable, gradient in zip(ghn.trainable_variables, made, strict=True):
         assert gradient is not None and np.isfinite(gradient).all(), variable.path
+
+
+def test_a_compiled_step_of_the_optimizer_is_its_own(monkeypatch):
+    x, targets, found = rng.normal(size=(12, 4)), [mlp(5), mlp(3)], []
+    for compiled in (True, False):
+        if not compiled:
+            kind = models.GraphHypernetwork
+            monkeypatch.setattr(kind, "_compiled_updates", lambda self: contextlib.nullcontext())
+        keras.utils.set_random_seed(0)
+        network = models.GraphHypernetwork(None, MatrixDecoder((8, 8), 1, (4, 4)), units=8, seed=0)
+        # Not Adam, which squares parts of an embedding's gradient before it adds them where they
+        # come as rows that were read several times.
+        network.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+        network.fit(x, x[:, :3], targets=targets, meta_batch_size=2, batch_size=4, verbose=0)
+        found.append(network.get_weights())
+        assert "apply" not in vars(network.optimizer)
+        assert network.optimizer.iterations == 3
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    # Both hypernetworks call an architecture by the same compiled function.
+    assert [len(target_calls._functions[target]) for target in targets] == [1, 1]
 
 
 def test_bad_input_is_named(ghn):
