@@ -13,12 +13,13 @@ same networks trained from a He start, which is the bound.
 those that were trained on. Statistics of batch norm are not generated: everywhere, those of trained
 networks included, they are those of one batch of 500 training images.
 
-`kendall` is Kendall's τ between accuracy with predicted weights and after training, over the unseen
-networks of the space, with the middle 95 % of 1,000 bootstrap draws from `kendall_low` to
-`kendall_high`; `kendall_better_half` is τ among the half that trains best. Beside it stand what is
-known without a hypernetwork: `parameter_count` and `early_training`, the accuracy after the first
-steps. `accuracy_after_steps` is the mean accuracy of some of the networks after a few steps of
-training that starts from the predicted weights, for `trained` from a He start.
+`kendall` is Kendall's τ between accuracy with predicted weights and after training, over the
+unseen networks of the space, with the quantiles 0.025 and 0.975 of 1,000 bootstrap draws as
+`kendall_low` and `kendall_high`; `kendall_better_half` is τ among the half that trains best.
+Beside it stands what is known without a hypernetwork: `parameter_count` and `early_training`, the
+accuracy after the first steps. `accuracy_after_steps` is the mean accuracy of some of the networks
+after a few steps of training that starts from the predicted weights, for `trained` from a He
+start.
 """
 
 import json
