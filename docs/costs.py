@@ -4,6 +4,7 @@ Nothing is typed in: times and memory are read from the records, parameters are 
 """
 
 import json
+import statistics
 from pathlib import Path
 
 RECORDS = Path(__file__).parents[1] / "reproductions/results/speed/full"
@@ -35,6 +36,7 @@ NAMES = {
         "`HyperLSTM`, {units} units, {size} steps",
         "its cell in `keras.layers.RNN`",
     ),
+    "hyper_rnn": ("`HyperRNN`, {units} units, {size} steps", "`keras.layers.LSTM`"),
     "hyper_rnn_forms": (
         "`HyperRNN`, {units} units, {size} steps, scaled rows",
         'the same, `form="full"`',
@@ -88,11 +90,13 @@ def records(*models, backends=("tensorflow",)):
 
 
 def measured(*models):
-    """Time and memory of a training step, a row a record."""
-    rows = []
+    """Time and memory of a training step: means over the runs of a model and size."""
+    groups, rows = {}, []
     for one in records(*models):
-        ours, other = (name.format(**one["config"]) for name in NAMES[one["model"]])
-        test = one["metrics"]["test"]
+        names = tuple(name.format(**one["config"]) for name in NAMES[one["model"]])
+        groups.setdefault(names, []).append(one)
+    for (ours, other), runs in groups.items():
+        test = _means(runs)
         times, memory = [_number(test["ms"])], [_number(test["mb"])]
         if "other_ms" in test:
             times.append(_number(test["other_ms"]))
@@ -102,6 +106,13 @@ def measured(*models):
             ratio, other = "", f"{other}: not run"
         rows.append([ours, other, " / ".join(times), " / ".join(memory), ratio])
     return table(["layer", "beside", "ms a step", "peak MB", "time"], rows, words=2)
+
+
+def _means(runs):
+    """The mean of each metric over runs, of those that all have."""
+    tests = [run["metrics"]["test"] for run in runs]
+    keys = set.intersection(*map(set, tests))
+    return {key: statistics.fmean(test[key] for test in tests) for key in keys}
 
 
 def _matrix():

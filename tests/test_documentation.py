@@ -144,12 +144,12 @@ def test_layers_have_an_example(name):
 def test_the_costs_are_those_of_the_records(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS))
     costs = load(DOCS / "costs.py")
-    record = costs.records("hyper_lstm")[0]
+    runs = costs.records("hyper_lstm")
     row = costs.measured("hyper_lstm").splitlines()[2]
-    times = [record["metrics"]["test"][key] for key in ("ms", "other_ms")]
+    times = [np.mean([run["metrics"]["test"][key] for run in runs]) for key in ("ms", "other_ms")]
     assert " / ".join(f"{time:.3g}" for time in times) in row
     assert f"{times[0] / times[1]:.3g}\N{NO-BREAK SPACE}×" in row
-    assert record["device"] in costs.device()
+    assert all(run["device"] in costs.device() for run in runs)
 
 
 def test_every_measured_model_has_a_place_in_the_costs():

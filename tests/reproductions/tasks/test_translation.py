@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -11,13 +10,11 @@ import pytest
 
 from reproductions.__main__ import main
 from reproductions.data.sentence_pairs.subwords import END, PADDING, START
-from reproductions.engine.results import summary
 from reproductions.tasks import translation
 from reproductions.tasks.translation import networks
 from reproductions.tasks.translation.decoding import beam_search, length_penalty
 from tests import reference
 
-RESULTS = Path(__file__).parents[3] / "reproductions/results/translation"
 rng = np.random.default_rng(1)
 SIZE = 7
 
@@ -300,20 +297,6 @@ def test_the_references_have_a_bleu_of_100_with_a_signature():
     assert score == pytest.approx(100)
     assert signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert translation.bleu(texts[::-1], texts)[0] < 10
-
-
-def test_what_is_said_of_the_claim_is_what_the_records_say():
-    def nats(model):
-        files = sorted(RESULTS.glob(f"quick/{model}-made-seed*.json"))
-        runs = [json.loads(path.read_text())["metrics"]["test"]["nats"] for path in files]
-        return summary.estimate(runs)
-
-    said = " ".join(translation.__doc__.split())
-    assert "the HyperLSTM is behind the LSTM" in said
-    assert summary.compare(nats("hyper_lstm"), nats("lstm"), "min") == "behind"
-    assert "the layer-norm HyperLSTM is not ahead of the layer-norm LSTM" in said
-    both = nats("layer_norm_hyper_lstm"), nats("layer_norm_lstm")
-    assert summary.compare(*both, "min") in ("behind", "level")
 
 
 def test_smoke_leaves_a_record_and_a_picture(tmp_path):
