@@ -129,13 +129,18 @@ def rows(task: Task, preset: str, runs: Iterable[Record]) -> list[Row]:
 def row_of(
     task: Task, rows: Sequence[Row], model: str, asked: Headline, wanted: Mapping[str, Any]
 ) -> Row | None:
-    """The row of a model that a headline or a claim asks for, with these labels if it has any."""
+    """The row of a model that a headline or a claim asks for.
+
+    Its labels are those wanted; a row may lack some of them, if there is none that has them.
+    """
     data = asked.data or task.presets[asked.preset]["data"]
-    for row in rows:
-        labels = {name: row.labels.get(name, value) for name, value in wanted.items()}
-        if (row.model, row.data, row.changes) == (model, data, "") and labels == {**wanted}:
-            return row
-    return None
+    found = [
+        row
+        for row in rows
+        if (row.model, row.data, row.changes) == (model, data, "")
+        and all(row.labels.get(name, value) == value for name, value in wanted.items())
+    ]
+    return max(found, key=lambda row: len(row.labels.keys() & wanted.keys()), default=None)
 
 
 def other_settings(task: Task, run: Record) -> str:
