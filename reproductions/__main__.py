@@ -1,7 +1,7 @@
 """The papers' experiments: baseline against hypernetwork against sparse layer, in one table."""
 
 import argparse
-import importlib
+import importlib.util
 import os
 import pkgutil
 import sys
@@ -77,6 +77,13 @@ def parse(arguments):
         action="store_true",
         help="each batch over all devices of this machine (TensorFlow, JAX)",
     )
+    run.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="hand the runs to a Ray cluster; without address, to one of this machine's processors",
+    )
     matrix = commands.add_parser("matrix", help="families × tasks: table and picture from records")
     matrix.add_argument("--run", action="store_true", help="first run what has no record")
     matrix.add_argument("--preset", default="quick", help="demo, quick or full")
@@ -141,6 +148,19 @@ def devices(task):
     return tf.distribute.MirroredStrategy(names).scope
 
 
+def cluster(options):
+    """The module that runs on a cluster, or exit code 2."""
+    why = None
+    if options.deterministic or options.distribute:
+        why = "--deterministic and --distribute are for runs on this machine"
+    elif importlib.util.find_spec("ray") is None:
+        why = "Ray is not installed: pip install 'hyperkeras[cluster]'"
+    if why:
+        print(f"--ray: {why}", file=sys.stderr)
+        raise SystemExit(2)
+    return importlib.import_module("reproductions.engine.cluster")
+
+
 def chosen(task, options):
     """Preset, models, data set and folder that are asked for, or exit code 2."""
     preset = known("preset", options.preset, list(task.presets))
@@ -174,7 +194,10 @@ def run(options):
         deterministic=options.deterministic,
         scope=devices(task) if options.distribute else None,
     )
-    failed = harness.run(task, models, how)
+    if options.ray is not None:
+        failed = cluster(options).run(task, models, how, options.ray or None)
+    else:
+        failed = harness.run(task, models, how)
     report.show(task, preset, out)
     print(report.write_page(task, out))
     return 1 if failed else 0

@@ -48,6 +48,15 @@ def jobs(task: Task, models: Sequence[str], options: RunOptions) -> list[tuple[J
     return [(job, options.folder / records.file_name(task, job, backend)) for job in asked]
 
 
+def pending(task: Task, models: Sequence[str], options: RunOptions) -> list[Run]:
+    """The runs that are asked for and have no finished record; says which have one."""
+    return [
+        Run(task, options, job, path)
+        for job, path in jobs(task, models, options)
+        if not _done(job, path, options)
+    ]
+
+
 def run(task: Task, models: Sequence[str], options: RunOptions) -> int:
     """Run what has no finished record of its configuration; the number of failures."""
     return run_all([(task, models, options)])
@@ -59,17 +68,12 @@ def run_all(asked: Sequence[tuple[Task, Sequence[str], RunOptions]]) -> int:
 
     if any(task.data is not None for task, _, _ in asked):  # else memory may be measured as for all
         malloc.keep_freed()
-    pending = [
-        Run(task, options, job, path)
-        for task, models, options in asked
-        for job, path in jobs(task, models, options)
-        if not _done(job, path, options)
-    ]
+    left = [one for task, models, options in asked for one in pending(task, models, options)]
     failed, over = 0, 0
     columns = "{task.description}", BarColumn(), "{task.percentage:.0f} %", TimeRemainingColumn()
     with Progress(*columns) as progress, contextlib.ExitStack() as stack:
-        bar = progress.add_task(asked[0][0].name, total=sum(_epochs(run.job) for run in pending))
-        held = contextlib.closing(_locked(pending, progress.console.print))
+        bar = progress.add_task(asked[0][0].name, total=sum(_epochs(run.job) for run in left))
+        held = contextlib.closing(_locked(left, progress.console.print))
         for task, options, job, path in stack.enter_context(held):
             if not _done(job, path, options):  # by another process, since
                 title = _title(path) if len(asked) == 1 else f"{task.name}: {_title(path)}"
@@ -81,7 +85,7 @@ def run_all(asked: Sequence[tuple[Task, Sequence[str], RunOptions]]) -> int:
                 command = records.command(job, options)
                 record = execute(task, job, path, options, advance, command)
                 failed += record["status"] == "failed"
-                text = f"{title}: {_summary(record)}"
+                text = f"{title}: {summary(record)}"
                 progress.console.print(text, markup=False, highlight=False)
             over += _epochs(job)
             progress.update(bar, completed=over)
@@ -128,7 +132,8 @@ def _done(job: Job, path: Path, options: RunOptions) -> bool:
     return done
 
 
-def _summary(record: Record) -> str:
+def summary(record: Record) -> str:
+    """A finished run's test metrics, or a failed one's error, in a line."""
     if record["status"] == "failed":
         return f"failed: {record['error'].splitlines()[0]}"
     metrics = record["metrics"]["test"].items()
