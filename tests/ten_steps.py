@@ -1,6 +1,6 @@
 """Ten steps of one model with several of our layers, on one device and on two; prints the losses.
 
-    python tests/ten_steps.py mirrored | workers | data_parallel
+    python tests/ten_steps.py mirrored | workers | data_parallel | model_parallel
 
 A script, as devices are counted once a process; `workers`, of which each has a process of its own,
 leaves out the steps on one device. Nothing in the model is drawn in training: layers
@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from hyperkeras import layers
+from hyperkeras.models import Hypernetwork
 
 
 def make():
@@ -54,6 +55,8 @@ def compiled():
 
 def on_one_and_two(kind):
     """The losses and weights on one device and on two, which are seen from the start."""
+    if kind == "model_parallel":
+        return with_weights_over_devices()
     if kind == "data_parallel":
         assert len(keras.distribution.list_devices()) == 2
         one = fitted(compiled())
@@ -66,6 +69,43 @@ def on_one_and_two(kind):
         model = compiled()
     # `fit` fails in Keras itself where a strategy has several workers.
     return {"one": one, "two": fitted(model) if kind == "mirrored" else by_hand(model)}
+
+
+LAYOUT = {".*/(means|sigmas|values)": ("model",), ".*/head/kernel": (None, "model")}
+
+
+def with_weights_over_devices():
+    """Tuples, and columns of a head, each on one of eight devices; `parts`: their shapes there."""
+    one = {"losses": [], "weights": []}
+    many = {"losses": [], "weights": [], "parts": []}
+    devices = keras.distribution.list_devices()
+    for found in (one, many):
+        if found is many:
+            mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "model"), devices)
+            layout = keras.distribution.LayoutMap(mesh)
+            for path, axes in LAYOUT.items():
+                layout[path] = axes
+            distribution = keras.distribution.ModelParallel(layout_map=layout)
+            keras.distribution.set_distribution(distribution)
+        keras.utils.set_random_seed(0)
+        x = keras.Input((12,))
+        y = layers.SparseHyperlayer((16,), layers.FreeSource(64), global_samples=2, seed=1)(x)
+        dense = [keras.layers.Dense(8), keras.layers.Dense(8)]
+        target = keras.Sequential([keras.Input((16,)), *dense])
+        body = keras.Sequential([keras.Input((12,)), keras.layers.Dense(4, "tanh")])
+        hyper = Hypernetwork(target, body, head=layers.DenseHead(name="head"), per_sample=True)
+        model = keras.Model(x, hyper([x, y]))
+        model.compile(keras.optimizers.Adam(0.01, epsilon=0.1), "mse")
+        rng = np.random.default_rng(0)
+        inputs, outputs = (rng.normal(size=(8, n)).astype("float32") for n in (12, 8))
+        found["losses"] = [float(model.train_on_batch(inputs, outputs)) for _ in range(3)]
+        found["weights"] = sums(model)
+        if found is many:
+            weights = [*model.trainable_variables, *model.optimizer.variables]
+            for weight in weights:
+                parts = {str(part.data.shape) for part in weight.value.addressable_shards}
+                found["parts"].append([weight.path, list(weight.shape), sorted(parts)])
+    return {"one": one, "many": many}
 
 
 def fitted(model):

@@ -83,6 +83,24 @@ def test_two_devices_on_jax():
     assert_same(devices["two"], devices["one"])
 
 
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax: `.[backends]`")
+def test_weights_divided_over_eight_devices_on_jax():
+    flags = TWO_HOSTS.replace("count=2", "count=8")
+    settings = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    devices = result(start("model_parallel", **settings))
+    many, one = devices["many"], devices["one"]
+    assert_same({key: many[key] for key in one}, one)
+    # A weight and Adam's two moments of it.
+    for name, whole, on_each in (
+        ("means", [64, 2], "(8, 2)"),
+        ("sigmas", [64], "(8,)"),
+        ("values", [64], "(8,)"),
+        ("head_kernel", [4, 208], "(4, 26)"),
+    ):
+        parts = [part for path, *part in many["parts"] if name in path.replace("/", "_")]
+        assert parts == 3 * [[whole, [on_each]]], (name, many["parts"])
+
+
 # python -m reproductions run --distribute
 
 
