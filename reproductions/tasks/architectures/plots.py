@@ -48,5 +48,6 @@ def _scatter(axes, name, runs):
         axes.plot(figures, trained, "o", ms=3, alpha=0.6)
     if name == "parameter_count":
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter("")  # whose numbers would run into each other
     axes.set_title(f"{name}: τ = {np.mean(taus):.2f}", fontsize=8)
     axes.tick_params(labelsize=7)
