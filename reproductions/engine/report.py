@@ -10,6 +10,7 @@ from reproductions.engine.matrix import picture as matrix_picture
 from reproductions.engine.results import charts, pages, summary
 from reproductions.engine.task import Record, Task
 
+MANY = 8  # curves from which on their names stand beside the picture
 WIDE = 8  # metrics from which the terminal shows the first one alone
 
 
@@ -46,21 +47,27 @@ def plot(task: Task, runs: Sequence[Record], path: Path) -> None:
         return
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
     curves: dict[str, list[list[float]]] = {}
     for run in done:
         words = [run["model"], *map(str, task.label_values(run["config"]).values())]
         label = " ".join([*words, run["data"]]) + summary.other_settings(task, run)
         curves.setdefault(label, []).append(run["metrics"]["valid"]["curve"])
-    for label, lines in curves.items():
+    many = len(curves) > MANY
+    size = (9, max(3.6, 0.17 * len(curves) + 0.4)) if many else (6, 3.6)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    for k, (label, lines) in enumerate(curves.items()):
         columns = list(zip(*(line[: min(map(len, lines))] for line in lines), strict=True))
-        epochs = range(1, len(columns) + 1)
-        axes.plot(epochs, [statistics.fmean(column) for column in columns], label=label)
+        epochs, means = range(1, len(columns) + 1), [statistics.fmean(c) for c in columns]
+        # Ten colors, then the same again in dashes and dots.
+        axes.plot(epochs, means, ("-", "--", ":")[k // 10 % 3], label=label)
         axes.fill_between(epochs, [min(c) for c in columns], [max(c) for c in columns], alpha=0.2)
     axes.set(xlabel="epoch", ylabel=f"validation {next(iter(task.metrics))}")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
+    if many:
+        figure.legend(loc="outside right upper", fontsize=7)
+    else:
+        axes.legend()
     figure.savefig(path, dpi=100)
 
 
