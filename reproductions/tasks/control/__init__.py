@@ -45,11 +45,10 @@ DATA = {
     "half_cheetah": "run on two legs in a plane; gymnasium's HalfCheetah-v5, by MuJoCo",
 }
 # `policies` at a time, each in `environments` environments for `length` steps an iteration.
-# `rate`, `own_rate`: of hypernetworks, and of policies that are learned by themselves.
 BASE = dict(seeds=3, policies=8, environments=8, length=128, epochs_of_ppo=4, minibatches=8)
 BASE |= dict(widths=[4, 8, 16, 32, 64], depths=[1, 2, 3], critic=[64, 64], share=0.9)
-BASE |= dict(rate=3e-3, own_rate=1e-3, clip=0.2, value_coefficient=0.5, decay=0.95, jit=True)
-BASE |= dict(advantages="policy", marks=10)
+BASE |= dict(clip=0.2, value_coefficient=0.5, decay=0.95, jit=True)
+BASE |= dict(rate=3e-3, advantages="policy", marks=10)
 PRESETS = {
     "smoke": BASE
     | dict(data="pendulum", seeds=1, models=("hyperppo", "ppo"), widths=[4, 8], depths=[1, 2])
@@ -141,29 +140,28 @@ def measure(model, config, seed, data):
     if model == "ppo":
         net = next(net for net in NETS if families.name(net) == config["net"])
         family = families.Family([net], data.observations, data.actions)
-        actor, rate = networks.OwnPolicy(family), config["own_rate"]
+        actor = networks.OwnPolicy(family)
         steps = steps if config["budget"] == "total" else math.ceil(steps / len(every))
     else:
         family = families.Family(every, data.observations, data.actions)
         hypernetwork = networks.hypernetwork(family, graph=model != "no_graph")
-        actor, rate = networks.GeneratedPolicies(hypernetwork, family), config["rate"]
+        actor = networks.GeneratedPolicies(hypernetwork, family)
         made = max(family.parameters)
     learner = networks.Learner(actor, family, config)
-    trainer = Trainer(learner, family, data, config, steps, rate, seed)
+    trainer = Trainer(learner, family, data, config, steps, seed)
     curve = _trained(trainer, config, data)
+    policies = trainer.functions(range(len(family.architectures)))
     returns = {
-        name: environments.evaluate(data, trainer.functions(range(len(every_one))), *asked)
-        for every_one in [family.architectures]
-        for name, *asked in (
-            ("choosing", trainer.moments, environments.CHOOSING, config["choosing"]),
-            ("reporting", trainer.moments, environments.REPORTING, config["reporting"]),
+        name: environments.evaluate(data, policies, trainer.moments, first, config[name])
+        for name, first in (
+            ("choosing", environments.CHOOSING),
+            ("reporting", environments.REPORTING),
         )
     }
     floor = data.random_return(20)
     result, smallest = _figures(model, config, family, returns, floor)
-    (policy,) = trainer.functions([smallest])
     shown = environments.frames(
-        data, policy, trainer.moments, environments.REPORTING, config["frames"]
+        data, policies[smallest], trainer.moments, environments.REPORTING, config["frames"]
     )
     valid = {name: [round(float(value), 2) for value in values] for name, values in returns.items()}
     valid |= dict(names=[families.name(net) for net in family.architectures], floor=floor)
@@ -250,7 +248,6 @@ TASK = Task(
         families={"hypernetwork": HYPERNETWORKS},
         compared=(HYPERNETWORKS, ("ppo",)),
         only=dict.fromkeys(OF_CHOICE, HYPERNETWORKS),
-        panels=(),
     ),
     configurations=configurations,
     data=data,

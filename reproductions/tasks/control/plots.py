@@ -13,7 +13,7 @@ def plot(records, path):
         runs = [run for run in records if run["data"] == name]
         part.suptitle(name.replace("_", " "))
         shown = [run for run in runs if run["model"] == "hyperppo"]
-        above, below = part.subfigures(2, 1, height_ratios=(4, 1 if shown else 0.01))
+        above, below = part.subfigures(2, 1, height_ratios=(4, 0.9 if shown else 0.01))
         left, right = above.subplots(1, 2, sharey=True)
         _sizes(left, runs)
         _training(right, runs)
@@ -73,6 +73,7 @@ def _training(axes, runs):
         label = f"{model}, {net}"
         axes.plot(kept["steps"], np.mean(kept["y"], axis=0), style, color=color, label=label)
     axes.set(xlabel="steps of the environment")
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
 
@@ -97,3 +98,5 @@ def _strip(figure, valid):
             axes.plot([a, c], [b, d], lw=max(1.5, 30 * width), color="C0", solid_capstyle="round")
         axes.set(xlim=(middle - half, middle + half), ylim=(low, high), xticks=[], yticks=[])
         axes.set_aspect("equal")
+        if len(frame) > 1:  # the picture goes along with what it shows
+            axes.set_xlabel(f"{middle:.1f} m", fontsize=7)

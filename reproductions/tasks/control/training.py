@@ -16,13 +16,12 @@ class Trainer:
         learner: `Learner`, not compiled.
         family: `Family` of its policies.
         arena: `Arena`.
-        config: The preset's settings.
+        config: The preset's settings; `rate`, the learning rate, falls to 0 along a line.
         steps: Integer, steps of environments in all; whole iterations are run.
-        rate: Number, the learning rate, which falls to 0 along a line.
         seed: Integer.
     """
 
-    def __init__(self, learner, family, arena, config, steps, rate, seed):
+    def __init__(self, learner, family, arena, config, steps, seed):
         import keras
 
         self.learner, self.family, self.arena, self.config = learner, family, arena, config
@@ -35,7 +34,7 @@ class Trainer:
         self.running = np.zeros(count)
         self.iterations = math.ceil(steps / (count * config["length"]))
         updates = self.iterations * config["epochs_of_ppo"] * config["minibatches"]
-        decay = keras.optimizers.schedules.PolynomialDecay(rate, updates, 0.0)
+        decay = keras.optimizers.schedules.PolynomialDecay(config["rate"], updates, 0.0)
         optimizer = keras.optimizers.Adam(decay, epsilon=1e-5, global_clipnorm=1.0)
         learner.compile(optimizer, jit_compile=config["jit"])
         optimizer.build(learner.trainable_variables)

@@ -228,9 +228,11 @@ def test_training_and_evaluation_have_episodes_of_their_own():
 def test_one_policy_learns(arena):
     """A target that moves at random is followed after a few iterations."""
     family = families.Family([(8,)], 2, 1)
-    config = CONFIG | dict(length=64, environments=4, critic=[16], minibatches=4, gamma=0.5)
+    config = CONFIG | dict(
+        length=64, environments=4, critic=[16], minibatches=4, gamma=0.5, rate=0.01
+    )
     learner = networks.Learner(networks.OwnPolicy(family), family, config)
-    trainer = Trainer(learner, family, arena, config, 24 * 256, 0.01, seed=0)
+    trainer = Trainer(learner, family, arena, config, 24 * 256, seed=0)
     assert trainer.iterations == 24
 
     def score():
