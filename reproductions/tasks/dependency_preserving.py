@@ -126,7 +126,7 @@ TASK = Task(
     display=Display(
         headline=Headline(
             preset="full",
-            baseline="cut",
+            baseline="mlp",
             ours="recurrent",
             what="Permuted-MNIST of ten tasks: mean accuracy after the last task",
         ),
