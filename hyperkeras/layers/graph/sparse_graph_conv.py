@@ -46,9 +46,9 @@ class SparseGraphConv(GraphLayer):
     For the first `neighbors` of them the candidates C are the node's neighbors in the graph. For
     `global_neighbors` more they are the nodes next to μ among all nodes of the graph, and in
     training drawn ones too. In training the proportions q are those of the Gaussian
-    (`neighbor_proportions`, `candidate_proportions`), and differentiable. At inference each
-    Gaussian stands for the nearest candidate alone, and nothing is drawn. Candidates that are as
-    near have equal proportions.
+    (`neighbor_proportions`, `candidate_proportions`), and differentiable. At inference nothing is
+    drawn, and each Gaussian stands for the nearest candidate alone if `rounded`. Candidates that
+    are as near have equal proportions.
 
     Permuted nodes give permuted outputs. Time and memory are linear in nodes and edges, except for
     a sort of the nodes if there are `global_neighbors`.
@@ -68,6 +68,10 @@ class SparseGraphConv(GraphLayer):
         region: Integer, the width of the window that local samples are drawn from, in places. None
             (default) for the whole graph.
         kernel_initializer: Initializer of the kernel (default `"glorot_uniform"`).
+        tuple_initializer: Initializer of T (default `"glorot_uniform"`, by which values v start
+            with either sign). With `"zeros"` they start at 1, and means in the middle.
+        rounded: Boolean, whether at inference each Gaussian stands for the nearest candidate alone
+            (default `True`). Otherwise proportions are soft there, too, as in training.
         seed: Integer, the seed of the draws. None (default) for a random one.
 
     Call arguments:
@@ -119,6 +123,8 @@ class SparseGraphConv(GraphLayer):
         local_samples: int = 0,
         region: int | None = None,
         kernel_initializer: Initializer = "glorot_uniform",
+        tuple_initializer: Initializer = "glorot_uniform",
+        rounded: bool = True,
         seed: int | None = None,
         **kwargs: Unpack[LayerArguments],
     ) -> None:
@@ -134,6 +140,8 @@ class SparseGraphConv(GraphLayer):
         self.activation = keras.activations.get(activation)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.tuple_initializer = keras.initializers.get(tuple_initializer)
+        self.rounded = bool(rounded)
 
     def build(
         self,
@@ -144,7 +152,9 @@ class SparseGraphConv(GraphLayer):
     ) -> None:
         f, k = self.features(x_shape), self.neighbors + self.global_neighbors
         self.position_kernel = self.add_float32_weight("position_kernel", (f, k), "glorot_uniform")
-        self.tuple_kernel = self.add_float32_weight("tuple_kernel", (f, 3 * k), "glorot_uniform")
+        self.tuple_kernel = self.add_float32_weight(
+            "tuple_kernel", (f, 3 * k), self.tuple_initializer
+        )
         self.tuple_bias = self.add_float32_weight("tuple_bias", (3 * k,), "zeros")
         self.kernel = self.add_weight(
             name="kernel", shape=((k + 1) * f, self.units), initializer=self.kernel_initializer
@@ -186,7 +196,7 @@ class SparseGraphConv(GraphLayer):
         """What each Gaussian reads among the node's neighbors: k times `[n, f]`."""
         mass = None if edge_values is None else ops.abs(edge_values)
         proportions = neighbor_proportions(
-            edges, positions, means, sigmas, mass, rounded=not training
+            edges, positions, means, sigmas, mass, rounded=self.rounded and not training
         )
         if edge_values is not None:
             proportions = proportions * ops.sign(edge_values)[:, None]
@@ -199,7 +209,7 @@ class SparseGraphConv(GraphLayer):
         nodes = candidate_nodes(
             positions, means, node_graph, node_graph, *samples, self.region, self.seed_generator
         )  # [c, n, k]
-        if not training:
+        if self.rounded and not training:
             nodes = nearest_candidates(nodes, positions, means)
             return [ops.take(x, nodes[:, k], axis=0) for k in range(self.global_neighbors)]
         proportions = candidate_proportions([nodes], positions, [means], sigmas)[..., None]
@@ -222,6 +232,8 @@ class SparseGraphConv(GraphLayer):
             "activation": keras.activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "tuple_initializer": keras.initializers.serialize(self.tuple_initializer),
+            "rounded": self.rounded,
         }
 
     @classmethod

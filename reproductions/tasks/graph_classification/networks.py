@@ -11,6 +11,8 @@ DEPTH, DROPOUT, HIDDEN = 4, 0.5, 16
 NEIGHBORS, GLOBAL_NEIGHBORS = 4, 1
 SAMPLES = dict(sigma_scale=1e-3, global_samples=2, local_samples=2, region=4)
 CHOSEN = dict(neighbors=NEIGHBORS, global_neighbors=GLOBAL_NEIGHBORS) | SAMPLES
+# Starts as means over the neighbors: their values are 1, their Gaussians wider than the positions.
+SOFT = dict(neighbors=NEIGHBORS, sigma_scale=1.0, tuple_initializer="zeros", rounded=False)
 GATED = ("dynamic", "recurrent")
 MOVED = dict(hidden_units=HIDDEN) | SAMPLES
 
@@ -29,9 +31,11 @@ class Rewired(layers.Layer):
 
 
 def graph_layer(model, units, chosen, moved):
-    """The model's layer; `chosen` and `moved` are what the two sparse ones are built with."""
+    """The model's layer; two sparse ones are built with `chosen` and `moved`."""
     if model == "sparse_adaptive":
         return SparseGraphConv(units, **chosen)
+    if model == "sparse_soft":
+        return SparseGraphConv(units, **SOFT)
     if model == "sparse_transform":
         return Rewired(units, **moved)
     return dict(mlp=layers.Dense, gcn=GCNConv, gin=GINConv)[model](units)
@@ -73,7 +77,7 @@ def parameters(model, f, classes, w):
         elif model == "sparse_transform":
             count += f + 2 * f * HIDDEN + HIDDEN + 4 * (HIDDEN + 1) + (2 * f + 1) * w
         else:
-            k = NEIGHBORS + GLOBAL_NEIGHBORS
+            k = NEIGHBORS + (GLOBAL_NEIGHBORS if model == "sparse_adaptive" else 0)
             count += 4 * f * k + 3 * k + (k + 1) * f * w + w
         f, count = w, count + 2 * w
     return count

@@ -320,6 +320,24 @@ def test_a_neighborhood_is_learned():
     assert error < 0.2 * np.var(y)
 
 
+def test_soft_proportions_stay_at_inference():
+    layer = moved(layers.SparseGraphConv(4, 2, rounded=False))
+    np.testing.assert_array_equal(layer(X, EDGES), layer(X, EDGES, training=True))
+    anywhere = layers.SparseGraphConv(2, 1, 1, rounded=False, **DRAWN)
+    np.testing.assert_array_equal(anywhere(X, EDGES), anywhere(X, EDGES))  # nothing is drawn
+
+
+def test_tuples_that_start_at_zero_are_means_over_the_neighbors():
+    layer = layers.SparseGraphConv(
+        4, 2, sigma_scale=1e6, tuple_initializer="zeros", rounded=False, use_bias=False
+    )
+    read = np.array(layer(X, EDGES))
+    a = matrix(EDGES, np.ones(len(EDGES)))
+    mean = a @ X / np.maximum(a.sum(axis=1, keepdims=True), 1)
+    expected = np.concatenate([X, mean, mean], axis=1) @ layer.kernel.numpy()
+    np.testing.assert_allclose(read, expected, rtol=1e-4, atol=1e-5)
+
+
 # Baselines
 
 
