@@ -157,15 +157,22 @@ class PairNetwork(keras.Model):
         if self.model == "dense":
             cells = edges[:, 0] * n + edges[:, 1] % n
             ones, size = ops.ones_like(cells, x.dtype), ops.shape(node_graph)[0] * n
-            x = ops.segment_sum(ones, cells, num_segments=size)
-            return self.project(self.encoder(ops.reshape(x, (-1, n * n))))
+            a = ops.reshape(ops.segment_sum(ones, cells, num_segments=size), (-1, n, n))
+            order = self._by_degree(x)
+            a = ops.take_along_axis(a, order[:, :, None], axis=1)
+            a = ops.take_along_axis(a, order[:, None, :], axis=2)
+            return self.project(self.encoder(ops.reshape(a, (-1, n * n))))
         if self.model == "degrees":
-            x = ops.reshape(x, (-1, n, FEATURES))
-            order = ops.argsort(ops.sum(x * np.array([0, 1, 10, 100], "float32"), axis=-1))
-            x = ops.take_along_axis(x, order[..., None], axis=1)
+            order = self._by_degree(x)
+            x = ops.take_along_axis(ops.reshape(x, (-1, n, FEATURES)), order[..., None], axis=1)
             return self.project(self.encoder(ops.reshape(x, (-1, n * FEATURES))))
         x = self.encoder(x, edges, node_graph, training=training)
         return self.project(ops.mean(ops.reshape(x, (-1, n, x.shape[-1])), axis=1))
+
+    def _by_degree(self, x):
+        """Each graph's nodes by self-loops, then by in- and out-degree, `[g, n]`."""
+        x = ops.reshape(x, (-1, self.nodes, FEATURES))
+        return ops.argsort(ops.sum(x * np.array([0, 1, 10, 100], "float32"), axis=-1))
 
     def _histogram(self, x, edges):
         """How many nodes of each graph have each color, `[g, BUCKETS]`."""
