@@ -5,7 +5,8 @@ cannot be solved without detecting isomorphic graphs on the way. All base graphs
 the same in- and out-degrees and the same self-loops, and no two are isomorphic. An instance is a
 pair of randomly permuted copies; its label is whether they are of one base graph, as in half of the
 pairs. Each network embeds each graph, and sees the pair only through the two embeddings'
-difference.
+difference. In `bags` an instance is a bag of two to eight copies: all are of one base graph, or all
+but one. It is seen only through the range of its embeddings, which for two is their difference.
 
 Permutations are held out in `accuracy`, whole isomorphism classes in `accuracy_new`.
 `adjusted_rand` compares k-means on the embeddings of held-out permutations with the true classes,
@@ -51,7 +52,11 @@ METRICS = {
     "accuracy_new": "max",
     **{f"{name}_new": "max" for name in CLUSTERS},
 }
-DATA = {"digraphs": "random directed graphs with the same degrees; needs no files"}
+DATA = {
+    "digraphs": "random directed graphs with the same degrees; needs no files",
+    "bags": "the same, in bags of two to eight in the place of pairs",
+}
+BAG = 8  # copies at most
 SMALL = dict(data="digraphs", batch=32, parameters=12000, learning_rate=3e-3)
 PRESETS = {
     "smoke": SMALL
@@ -150,9 +155,14 @@ class Pairs:
         classes = rng.integers(0, len(graphs), count)
         others = (classes + rng.integers(1, len(graphs), count)) % len(graphs)
         same = np.arange(count) < count // 2
-        chosen = np.stack([classes, np.where(same, classes, others)], axis=1)
+        x = self.instances(rng, graphs, split, classes, np.where(same, classes, others))
+        return x, same.astype("int32")
+
+    def instances(self, rng, graphs, split, classes, others):
+        """Copies of a graph of each class, and of one other: `[count, 2, e, 2]`."""
+        chosen = np.stack([classes, others], axis=1)
         x = self.copies(rng, graphs[chosen.ravel()], split)
-        return x.reshape(count, 2, *x.shape[1:]), same.astype("int32")
+        return x.reshape(len(classes), 2, *x.shape[1:])
 
     def train(self, seed, epoch):
         rng = np.random.default_rng([0, seed, epoch])
@@ -177,9 +187,25 @@ class Pairs:
         return self.copies(np.random.default_rng(4), graphs[classes], "test"), classes
 
 
+class Bags(Pairs):
+    """Bags of two to eight copies, `[b, 8, e, 2]`: one may be of another graph.
+
+    Smaller bags are filled up with their first copy, which changes no range.
+    """
+
+    def instances(self, rng, graphs, split, classes, others):
+        count, place = len(classes), np.arange(BAG)
+        sizes = rng.integers(2, BAG + 1, count)[:, None]
+        odd = rng.integers(0, sizes)
+        chosen = np.where(place == odd, others[:, None], classes[:, None])
+        x = self.copies(rng, graphs[chosen.ravel()], split)
+        x = x.reshape(count, BAG, *x.shape[1:])
+        return np.where((place < sizes)[..., None, None], x, x[:, :1])
+
+
 def data(name, config, data_dir):
     try:
-        return Pairs(config)
+        return (Bags if name == "bags" else Pairs)(config)
     except ImportError:
         from reproductions.data.data_dir import DataError
 

@@ -119,6 +119,8 @@ def parameters(model, nodes, w):
 class PairNetwork(keras.Model):
     """Maps edges `[b, 2, e, 2]` of pairs of graphs to the scores of "other" and "isomorphic".
 
+    Or `[b, m, e, 2]` of bags of m, which are isomorphic if all of their graphs are.
+
     It has as nearly `size` parameters as its width allows; "wl" has one for each hashed color.
     """
 
@@ -138,8 +140,8 @@ class PairNetwork(keras.Model):
 
     def call(self, pairs, training=False):
         z = self.embed(ops.reshape(pairs, (-1, *pairs.shape[2:])), training)
-        z = ops.reshape(z, (-1, 2, z.shape[-1]))
-        y = ops.abs(z[:, 0] - z[:, 1])
+        z = ops.reshape(z, (-1, pairs.shape[1], z.shape[-1]))
+        y = ops.max(z, axis=1) - ops.min(z, axis=1)  # of two, their distance
         for layer in self.head:
             y = layer(y)
         return ops.concatenate([ops.zeros_like(y), y], axis=-1)

@@ -52,6 +52,22 @@ def test_pairs_are_balanced_and_as_labeled():
     assert {len(np.unique(one, axis=0)) for one in x.reshape(-1, e, 2)} == {e}
 
 
+def test_bags_hold_copies_of_one_graph_and_perhaps_another():
+    bags = isomorphism.data("bags", SMOKE, None)
+    x, y = bags.valid
+    assert x.shape == (SMOKE["pairs"], 8, SMOKE["edges"], 2) and y.mean() == 0.5
+    sizes = set()
+    for bag, same in zip(x, y, strict=True):
+        graphs = [nx.DiGraph(edges.tolist()) for edges in bag]
+        like = [sum(nx.is_isomorphic(one, other) for other in graphs) for one in graphs]
+        assert (set(like) == {8}) == bool(same)
+        sizes.add(len(np.unique(bag, axis=0)))
+    assert min(sizes) >= 2 and len(sizes) > 3
+    # A bag filled up is what it was.
+    found = [built("gcn")(part) for part in (x[:, :2], np.concatenate([x[:, :2], x[:, :1]], 1))]
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+
+
 def test_permutations_and_classes_are_held_out():
     rng = np.random.default_rng(0)
     seen = {
