@@ -32,6 +32,10 @@ NAMES = {
     "layer_norm_lstm": ("`LayerNormLSTM`, {units} units, {size} steps", "`keras.layers.LSTM`"),
     "hyper_lstm": ("`HyperLSTM`, {units} units, {size} steps", "`keras.layers.LSTM`"),
     "hyper_lstm_length": ("`HyperLSTM`, {units} units, {size} steps", "`keras.layers.LSTM`"),
+    "hyper_lstm_compile": (
+        "compiling `HyperLSTM`, {units} units, sequences of {size} different lengths",
+        "compiling `keras.layers.LSTM`",
+    ),
     "hyper_lstm_cell": (
         "`HyperLSTM`, {units} units, {size} steps",
         "its cell in `keras.layers.RNN`",

@@ -25,6 +25,9 @@ class FastRecurrent(Recurrent):
     def __init__(self, cell: RecurrentCell, use_xla: bool = True, **kwargs: Any) -> None:
         super().__init__(cell, **kwargs)
         self.use_xla = bool(use_xla)
+        if keras.backend.backend() == "tensorflow" and self.takes_fast_path(None):
+            # Within a model that XLA compiles, the recurrence is compiled anew for each length.
+            self.supports_jit = False
 
     def takes_fast_path(self, steps: int | None) -> bool:
         """Whether the recurrence takes the fast path, in full precision."""
@@ -84,6 +87,6 @@ def can_compile() -> bool:
     """Whether the backend can compile a whole sequence now."""
     if keras.backend.backend() != "tensorflow":
         return True
-    from hyperkeras.ops.rnn import fused_loop_tensorflow
+    from hyperkeras.ops.rnn.on_tensorflow import chunked_loop_tensorflow
 
-    return fused_loop_tensorflow.can_compile()
+    return chunked_loop_tensorflow.can_compile()

@@ -175,7 +175,7 @@ class HyperRNN(FastRecurrent):
 
             h, hyper_h = hyper_rnn_torch.hyper_rnn(*arguments)
         else:
-            from hyperkeras.ops.rnn import hyper_rnn_tensorflow
+            from hyperkeras.ops.rnn.on_tensorflow import hyper_rnn_tensorflow
 
             h, hyper_h = hyper_rnn_tensorflow.hyper_rnn(*arguments, remember=training)
         return h, [h[-1], hyper_h[-1]]

@@ -75,9 +75,10 @@ class LayerNormLSTM(FastLSTM):
 
     The layer takes a fast path: the whole recurrence as one operation, with a derivative written by
     hand. It gives the same values and derivatives as the cell in `keras.layers.RNN`. On TensorFlow
-    and JAX, XLA compiles it, once for each batch size and length, which takes seconds. On
-    TensorFlow, sequences are padded from the third length on, so that few lengths are compiled; on
-    JAX pad them to a few yourself, or set `use_xla=False`.
+    XLA compiles its loop, 32 steps at a time, once for each batch size, which takes seconds;
+    `supports_jit` is False, or a model's `fit` would compile it anew for each length. On JAX XLA
+    compiles it for each batch size and length: pad sequences to a few lengths yourself, or set
+    `use_xla=False`.
 
     The layer runs its cell step by step in half precision, with `unroll`, with activations other
     than tanh and sigmoid, while a model is exported, under `tf.debugging.enable_check_numerics()`,
@@ -176,7 +177,7 @@ class LayerNormLSTM(FastLSTM):
 
             h, c = layer_norm_lstm_torch.layer_norm_lstm(*arguments)
         else:
-            from hyperkeras.ops.rnn import layer_norm_lstm_tensorflow
+            from hyperkeras.ops.rnn.on_tensorflow import layer_norm_lstm_tensorflow
 
             h, c = layer_norm_lstm_tensorflow.layer_norm_lstm(*arguments, remember=training)
         return h, [h[-1], c]

@@ -22,6 +22,8 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer;
 * `hyper_lstm`, `layer_norm_lstm`, `hyper_rnn`: forward and backward against `keras.layers.LSTM` of
   the same units; `hyper_lstm_length`: the first for longer and longer sequences (its size);
+* `hyper_lstm_compile`: compiling, for sequences of as many different lengths as its size: what
+  first steps take longer than second ones, each time in a new process;
 * `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
 * `hyper_rnn_forms`: scaled rows against generated matrices, over 10 steps;
 * `per_sample_mlp`: a `Hypernetwork` of three dense layers, weights for each of 64 samples, against
@@ -148,6 +150,8 @@ def configurations(model, preset, data):
 def measure(model, config, seed, data):
     """Medians in ms of both contenders, and their peaks in MB, each in a process of its own."""
     contenders = ["ours"] + ["other"] * config.get("dense", True)
+    if model == "hyper_lstm_compile":
+        return _measure_compiling(model, contenders, config, seed)
     contestants = [steps.build(model, contender, config, seed) for contender in contenders]
     times = [[] for _ in contestants]
     clock = time.process_time if config.get("processor_time") else time.perf_counter
@@ -160,18 +164,43 @@ def measure(model, config, seed, data):
             step()
             durations.append(1000 * (clock() - start))
     medians = [statistics.median(durations) for durations in times]
-    peaks = [_in_process(model, contender, config, seed) for contender in contenders]
+    peaks = [_in_process(_peak, model, contender, config, seed) for contender in contenders]
+    return _result(medians, peaks)
+
+
+def _measure_compiling(model, contenders, config, seed):
+    """As `measure`, of what only new processes can tell."""
+    runs = [
+        [_in_process(_compiling, model, contender, config, seed) for contender in contenders]
+        for _ in range(config["repeats"])
+    ]
+    times, peaks = zip(
+        *(zip(*of_one, strict=True) for of_one in zip(*runs, strict=True)), strict=True
+    )
+    return _result(*([statistics.median(one) for one in found] for found in (times, peaks)))
+
+
+def _result(medians, peaks):
     test = {"ms": medians[0], "mb": peaks[0]}
-    if len(contestants) > 1:
+    if len(medians) > 1:
         test |= {"other_ms": medians[1], "other_mb": peaks[1], "ratio": medians[1] / medians[0]}
     return {"metrics": {"test": test}}
 
 
-def _in_process(*arguments):
-    """The peak of memory in a new process."""
+def _in_process(function, *arguments):
+    """What a function finds in a new process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_peak, arguments)
+        return pool.apply(function, arguments)
+
+
+def _compiling(model, contender, config, seed):
+    """Milliseconds of compiling, and the peak of memory."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    base = _memory("VmRSS")
+    return recurrent_steps.compiling(model, contender, config), _memory("VmHWM") - base
 
 
 def _peak(model, contender, config, seed):

@@ -4,12 +4,16 @@
   units;
 * `hyper_lstm_cell`: the layer against its cell in `keras.layers.RNN`;
 * `hyper_lstm_length`: as `hyper_lstm`, for longer and longer sequences: memory against length;
+* `hyper_lstm_compile`: what first steps take longer than second ones, with sequences of one length
+  and of fifteen;
 * `hyper_rnn_forms`: rows scaled against weights generated whole.
 """
 
+import time
+
 MODELS = (
     *("hyper_lstm", "layer_norm_lstm", "hyper_rnn", "hyper_lstm_cell", "hyper_lstm_length"),
-    "hyper_rnn_forms",
+    *("hyper_rnn_forms", "hyper_lstm_compile"),
 )
 SMALL = dict(batch=2, features=3, units=4, hyper_units=3, embedding_dim=2)
 LARGE = dict(batch=32, features=50, units=256, hyper_units=64, embedding_dim=16)
@@ -25,6 +29,8 @@ def configurations(model, preset, repeats):
     steps, lengths, few = (sizes.pop(name) for name in ("steps", "lengths", "few"))
     if model == "hyper_lstm_length":
         return [dict(sizes, size=length, repeats=repeats) for length in lengths]
+    if model == "hyper_lstm_compile":
+        return [dict(sizes, size=n, steps=steps, repeats=min(repeats, 3)) for n in (1, 15)]
     steps = few if model == "hyper_rnn_forms" else steps
     return [dict(sizes, size=steps, repeats=3 * repeats)]
 
@@ -39,6 +45,29 @@ def build(model, contender, config):
     layer.build(x.shape)
     steps = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}
     return steps[keras.backend.backend()](layer, x, upstream)
+
+
+def compiling(model, contender, config):
+    """Milliseconds that first steps, of `size` different lengths, take longer than second ones."""
+    import keras
+
+    layer = _layer(model, contender, config)
+    batch, features, units = (config[name] for name in ("batch", "features", "units"))
+    layer.build((batch, None, features))
+    step_of = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}
+    whole = 0.0
+    for k in range(config["size"]):
+        length = max(1, config["steps"] - 6 * k)
+        x = keras.random.normal((batch, length, features))
+        upstream = keras.random.normal((batch, length, units))
+        step = step_of[keras.backend.backend()](layer, x, upstream)
+        times = []
+        for _ in range(2):
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+        whole += times[0] - times[1]
+    return 1000 * whole
 
 
 def _on_tensorflow(layer, x, upstream):
