@@ -23,11 +23,12 @@ class Normalized(NamedTuple):
     deviation: jax.Array
 
 
-class StepMemory(NamedTuple):
-    """What a step's derivative needs; the last two only with layer norm."""
+class Factors(NamedTuple):
+    """What a step's derivative multiplies tangents by; the last two only with layer norm."""
 
-    gates: jax.Array  # after their activations, [4, b, n]
-    seen: jax.Array  # tanh of the memory, [b, n]
+    to_gates: jax.Array  # [4, b, n]
+    to_seen: jax.Array  # [b, n]
+    forget: jax.Array
     normalized: Normalized | None
     cell_normalized: Normalized | None
 
@@ -51,13 +52,13 @@ def by_gate(vector: jax.Array) -> jax.Array:
 
 
 def gates_first(x: jax.Array) -> jax.Array:
-    """`[b, 4n]` as `[4, b, n]`."""
+    """`[..., b, 4n]` as `[..., 4, b, n]`."""
     return blocks_first(x, 4)
 
 
 def blocks_first(x: jax.Array, count: int) -> jax.Array:
-    """`[b, count n]` as `[count, b, n]`."""
-    return x.reshape(x.shape[0], count, -1).swapaxes(0, 1)
+    """`[..., b, count n]` as `[..., count, b, n]`."""
+    return x.reshape(*x.shape[:-1], count, -1).swapaxes(-3, -2)
 
 
 def times_transposed(x: jax.Array, transposed: jax.Array) -> jax.Array:
@@ -67,8 +68,11 @@ def times_transposed(x: jax.Array, transposed: jax.Array) -> jax.Array:
 
 def lstm_step(
     gates: jax.Array, c: jax.Array, noise: jax.Array | None, norm: Any, forget_bias: float
-) -> tuple[jax.Array, jax.Array, StepMemory]:
-    """h', c' and what the derivative needs, from the gates `[4, b, n]` before their layer norm."""
+) -> tuple[jax.Array, jax.Array, Factors]:
+    """h', c' and what the derivative needs, from the gates `[4, b, n]` before their layer norm.
+
+    What is not used costs nothing: XLA drops it.
+    """
     normalized = cell_normalized = None
     if norm is not None:
         normalized = normalize(gates)
@@ -78,39 +82,16 @@ def lstm_step(
     bias = jnp.array([0.0, forget_bias, 0.0, 0.0], gates.dtype)[:, None, None]
     gates = scale * jnp.tanh(scale * (gates + bias)) + (1 - scale)
     i, f, g, o = gates
-    c = f * c + i * (g if noise is None else g * noise)
+    into, added = (i, g) if noise is None else (i * noise, g * noise)
+    slopes = (added * i * (1 - i), c * f * (1 - f), into * (1 - g * g))
+    c = f * c + i * added
     seen = c
     if norm is not None:
         cell_normalized = normalize(c)
         seen = norm[2] * cell_normalized.unit + norm[3]
     seen = jnp.tanh(seen)
-    return o * seen, c, StepMemory(gates, seen, normalized, cell_normalized)
-
-
-class Factors(NamedTuple):
-    """What tangents are multiplied by, for all steps at once."""
-
-    to_gates: jax.Array  # [t, 4, b, n]
-    to_seen: jax.Array
-    forget: jax.Array
-    normalized: Normalized | None
-    cell_normalized: Normalized | None
-
-
-def lstm_factors(memory: StepMemory, c: jax.Array, noise: jax.Array | None) -> Factors:
-    """The factors, from what the steps kept and the memory c `[t, b, n]` before each."""
-    i, f, g, o = (memory.gates[:, y] for y in range(4))
-    seen, into, added = memory.seen, i, g
-    if noise is not None:
-        into, added = i * noise, g * noise
-    to_gates = (added * i * (1 - i), c * f * (1 - f), into * (1 - g * g), seen * o * (1 - o))
-    return Factors(
-        jnp.stack(to_gates, axis=1),
-        o * (1 - seen * seen),
-        f,
-        memory.normalized,
-        memory.cell_normalized,
-    )
+    to_gates, to_seen = jnp.stack([*slopes, seen * o * (1 - o)]), o * (1 - seen * seen)
+    return o * seen, c, Factors(to_gates, to_seen, f, normalized, cell_normalized)
 
 
 def lstm_tangent(

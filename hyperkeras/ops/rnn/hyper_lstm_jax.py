@@ -11,7 +11,6 @@ from hyperkeras.ops.rnn.fused_loop_jax import (
     blocks_first,
     by_gate,
     gates_first,
-    lstm_factors,
     lstm_step,
     lstm_tangent,
     times_transposed,
@@ -60,7 +59,7 @@ def _forward(inputs, sequences, forget_biases, remember):
     large, small = w["large"], w["small"]
     features, n = x.shape[-1], states[0].shape[-1]
     embedding_kernel, embedding_bias, row_kernel = _rows(w)
-    from_x = x @ large["kernel"]  # [t, b, 4n]
+    from_x = gates_first(x @ large["kernel"])  # [t, 4, b, n]
     hyper_from_x = x @ small["kernel"][:features] + small["bias"]  # [t, b, 4m]
     recurrent_kernel = _joined(w, features)
     given = {"from_x": from_x, "hyper_from_x": hyper_from_x, **sequences}
@@ -70,7 +69,7 @@ def _forward(inputs, sequences, forget_biases, remember):
         both = h @ recurrent_kernel
         from_h, hyper_from_h = gates_first(both[:, : 4 * n]), both[:, 4 * n :]
         hyper_gates = now["hyper_from_x"] + hyper_from_h + hyper_h @ small["recurrent_kernel"]
-        hyper_h, hyper_c, hyper_memory = lstm_step(
+        hyper_h, hyper_c, hyper_factors = lstm_step(
             gates_first(hyper_gates),
             hyper_c,
             now.get("hyper_noise"),
@@ -79,15 +78,11 @@ def _forward(inputs, sequences, forget_biases, remember):
         )
         z = blocks_first(hyper_h @ embedding_kernel + embedding_bias, 12)
         rows = z @ row_kernel  # [12, b, n]
-        gates = rows[:4] * gates_first(now["from_x"]) + rows[4:8] * from_h + rows[8:]
+        gates = rows[:4] * now["from_x"] + rows[4:8] * from_h + rows[8:]
         gates = gates + by_gate(large["bias"])
-        h, c, memory = lstm_step(gates, c, now.get("noise"), large.get("norm"), forget_biases[0])
+        h, c, factors = lstm_step(gates, c, now.get("noise"), large.get("norm"), forget_biases[0])
         new = where_counted(now.get("mask"), (h, c, hyper_h, hyper_c), states)
-        kept = (
-            (new[1], new[3], hyper_h, z, rows[:8], from_h, memory, hyper_memory)
-            if remember
-            else None
-        )
+        kept = (hyper_h, z, rows[:8], from_h, factors, hyper_factors) if remember else None
         return new, (new[0], new[2], kept)
 
     (_, c, _, hyper_c), (h, hyper_h, kept) = jax.lax.scan(step, states, given)
@@ -101,10 +96,8 @@ def _derivative(forget_biases, primals, tangents):
     large, small, dlarge, dsmall = w["large"], w["small"], dw["large"], dw["small"]
     features, n = x.shape[-1], states[0].shape[-1]
     outputs, (from_x, kept) = _forward(inputs, sequences, forget_biases, remember=True)
-    c, hyper_c, new_hyper_h, z, scales, from_h, memory, hyper_memory = kept
+    new_hyper_h, z, scales, from_h, main, hyper = kept
     old_h, old_hyper_h = before(states[0], outputs[0]), before(states[2], outputs[1])
-    main = lstm_factors(memory, before(states[1], c), sequences.get("noise"))
-    hyper = lstm_factors(hyper_memory, before(states[3], hyper_c), sequences.get("hyper_noise"))
     embedding_kernel, _, row_kernel = _rows(w)
     embedding_kernel = embedding_kernel.T
     dembedding_kernel, dembedding_bias, drow_kernel = _rows(dw)
@@ -118,7 +111,7 @@ def _derivative(forget_biases, primals, tangents):
         "scales": scales,
         "from_x": from_x,
         "from_h": from_h,
-        "dfrom_x": dx @ large["kernel"] + x @ dlarge["kernel"],
+        "dfrom_x": gates_first(dx @ large["kernel"] + x @ dlarge["kernel"]),
         "dfrom_h": old_h @ dlarge["recurrent_kernel"],
         "dhyper": dx @ small["kernel"][:features]
         + hyper_input @ dsmall["kernel"]
@@ -143,9 +136,9 @@ def _derivative(forget_biases, primals, tangents):
         )
         dz = blocks_first(now["dz"] + times_transposed(dhyper_h, embedding_kernel), 12)
         drows = jnp.split(dz @ row_kernel + now["z"] @ drow_kernel, 3)
-        dgates = drows[0] * gates_first(now["from_x"]) + drows[1] * now["from_h"] + drows[2]
+        dgates = drows[0] * now["from_x"] + drows[1] * now["from_h"] + drows[2]
         dgates = dgates + by_gate(dlarge["bias"])
-        dgates = dgates + now["scales"][:4] * gates_first(now["dfrom_x"])
+        dgates = dgates + now["scales"][:4] * now["dfrom_x"]
         dgates = dgates + now["scales"][4:] * dfrom_h
         dh, dc = lstm_tangent(dgates, dc, now["main"], large.get("norm"), dlarge.get("norm"))
         new = where_counted(now["mask"], (dh, dc, dhyper_h, dhyper_c), dstates)

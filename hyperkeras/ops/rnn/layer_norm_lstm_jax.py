@@ -8,7 +8,6 @@ from hyperkeras.ops.rnn.fused_loop_jax import (
     Weights,
     before,
     gates_first,
-    lstm_factors,
     lstm_step,
     lstm_tangent,
     times_transposed,
@@ -53,20 +52,19 @@ def _forward(inputs, sequences, forget_bias, remember):
     def step(states, now):
         h, c = states
         gates = gates_first(now["from_x"] + h @ w["recurrent_kernel"])
-        h, c, memory = lstm_step(gates, c, now.get("noise"), w.get("norm"), forget_bias)
+        h, c, factors = lstm_step(gates, c, now.get("noise"), w.get("norm"), forget_bias)
         states = where_counted(now.get("mask"), (h, c), states)
-        return states, (states[0], (states[1], memory) if remember else None)
+        return states, (states[0], factors if remember else None)
 
-    (_, c), (h, memory) = jax.lax.scan(step, states, {"from_x": from_x, **sequences})
-    return (h, c), memory
+    (_, c), (h, factors) = jax.lax.scan(step, states, {"from_x": from_x, **sequences})
+    return (h, c), factors
 
 
 @_recurrence.defjvp
 def _derivative(forget_bias, primals, tangents):
     (inputs, sequences), ((dx, dstates, dw), _) = primals, tangents
-    x, (h, c), w = inputs
-    outputs, (all_c, memory) = _forward(inputs, sequences, forget_bias, remember=True)
-    factors = lstm_factors(memory, before(c, all_c), sequences.get("noise"))
+    x, (h, _), w = inputs
+    outputs, factors = _forward(inputs, sequences, forget_bias, remember=True)
     old_h, transposed = before(h, outputs[0]), w["recurrent_kernel"].T
     dfrom = dx @ w["kernel"] + x @ dw["kernel"] + old_h @ dw["recurrent_kernel"] + dw["bias"]
 
