@@ -5,6 +5,7 @@ import numpy as np
 from catalogue import CASES, NO_SAMPLING
 from keras import layers, ops
 
+from hyperkeras.layers import HyperConv2D, KernelGenerator
 from hyperkeras.models import Hypernetwork
 
 
@@ -328,4 +329,20 @@ TRANSFORMERS = {
     "transformer": transformer,
     "scaled": lambda: transformer(scaled=True),
     "masked": masked,
+}
+
+
+# Around `Conv2D` and its like, whose layout in memory Keras asks for on PyTorch.
+CONVOLUTIONS = {
+    "conv_1d": (lambda: layers.Conv1D(4, 2, 2, "same"), (6, 2)),
+    "conv_2d": (lambda: layers.Conv2D(4, 3, 2, "same", groups=2), (5, 6, 4)),
+    "conv_3d": (lambda: layers.Conv3D(2, 2), (3, 3, 3, 2)),
+    "conv_2d_transpose": (lambda: layers.Conv2DTranspose(3, 2, 2), (3, 3, 2)),
+    "depthwise_conv_2d": (lambda: layers.DepthwiseConv2D(2), (4, 4, 3)),
+    "separable_conv_2d": (lambda: layers.SeparableConv2D(3, 2), (5, 5, 2)),
+    "scaled": (lambda: Scaled(layers.Conv2D(3, 2)), (4, 4, 2)),
+    "hyper_conv_2d": (
+        lambda: HyperConv2D(4, 3, KernelGenerator((3, 3, 2, 2), embedding_dim=3)),
+        (5, 5, 2),
+    ),
 }

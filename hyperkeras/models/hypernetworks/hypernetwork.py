@@ -32,7 +32,7 @@ from hyperkeras.models.hypernetworks.per_sample.scope import (
     maps_no_layer,
     per_sample_scope,
 )
-from hyperkeras.models.hypernetworks.variable_substitution import run
+from hyperkeras.models.hypernetworks.variable_substitution import any_layout, run
 from hyperkeras.models.hypernetworks.weight_selection import Selector
 from hyperkeras.ops.argument_validation import check_layer
 
@@ -206,7 +206,7 @@ class Hypernetwork(ConditionedModel):
             pairs = [(variable, value[0]) for variable, value in self._pairs(rows)]
         pairs += self._state(condition, training)
         kwargs = {} if training is None else {"training": training}
-        with scope:
+        with scope, any_layout():
             outputs, losses = run(self.target, pairs, x, **kwargs)
         for loss in losses:
             self.add_loss(loss)
@@ -281,7 +281,8 @@ class Hypernetwork(ConditionedModel):
 
     def _features(self, condition):
         """The features of each condition, [c, F]."""
-        features = self.body(condition)
+        with any_layout():
+            features = self.body(condition)
         features = ops.cast(features, self.variable_dtype)
         known = conditions.known_shape(features)[1:]
         if None not in known and math.prod(d or 0 for d in known) != self.num_features:

@@ -1,6 +1,7 @@
 """Tensors in place of variables, while a layer runs."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -45,3 +46,12 @@ def run(
     for variable, value in scope.updated.values():
         variable.assign(value)
     return outputs, scope.losses
+
+
+def any_layout() -> AbstractContextManager:
+    """A scope in which layers run under `torch.func.vmap` too; see `any_layout_torch`."""
+    if keras.backend.backend() != "torch":
+        return nullcontext()
+    from hyperkeras.models.hypernetworks import any_layout_torch
+
+    return any_layout_torch.any_layout()

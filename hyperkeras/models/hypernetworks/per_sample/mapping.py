@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from hyperkeras.keras_internals import mask_of, set_mask
 from hyperkeras.models.hypernetworks.per_sample.interception import plainly, redirected
-from hyperkeras.models.hypernetworks.variable_substitution import Substitution
+from hyperkeras.models.hypernetworks.variable_substitution import Substitution, any_layout
 
 # Distance of the seeds of two samples.
 SEED_STRIDE = 1_000_003
@@ -64,7 +64,7 @@ def map_over_samples(
         args_, kwargs_ = keras.tree.pack_sequence_as((args, kwargs), sample)
         pairs = [*zip(variables, row["weights"], strict=True)]
         pairs += zip(seeds, row["seeds"], strict=True)
-        with Substitution(pairs) as scope, redirected(plainly):
+        with Substitution(pairs) as scope, redirected(plainly), any_layout():
             outputs = call(*args_, **kwargs_)
             flat = keras.tree.flatten(outputs)
             output_masks = [mask_of(leaf) if ops.is_tensor(leaf) else None for leaf in flat]
