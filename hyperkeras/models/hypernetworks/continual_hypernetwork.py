@@ -54,7 +54,8 @@ class ContinualHypernetwork(Hypernetwork):
     large.
 
     **Trainable weights that are not generated** change with every task, so that earlier tasks lose
-    what they had learned. `finish_task` warns of them: select or freeze them.
+    what they had learned. `finish_task` warns of them: select or freeze them. So it does of moving
+    statistics in the body or head, on which the weights of all tasks depend.
 
     Args:
         target: As for `Hypernetwork`.
@@ -233,6 +234,15 @@ class ContinualHypernetwork(Hypernetwork):
                 f"{[v.path for v in self._state_variables()]}",
                 stacklevel=3,
             )
+        moving = [v.path for v in _moving_statistics([self.body, self.head])]
+        if moving:
+            warnings.warn(
+                f"The weights that '{self.name}' generates change with moving statistics of its "
+                "body or head, which no regularizer holds: earlier tasks lose what they had "
+                "learned as later ones move them. Use layers without such statistics, as "
+                f"LayerNormalization, or freeze them: {moving}",
+                stacklevel=3,
+            )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         outputs = super().call(inputs, training=training)
@@ -335,6 +345,21 @@ def _arrays(conditions):
     if isinstance(conditions, dict):
         return {key: np.asarray(value) for key, value in conditions.items()}
     return np.asarray(conditions)
+
+
+def _moving_statistics(networks):
+    """The statistics that layers of `networks` update in training."""
+    found = {}
+    for network in networks:
+        parts = sublayers(network)
+        # An outer layer's states are those inside it too, and come first here.
+        for part in parts:
+            found.update((id(v), v) for v in state_variables(part))
+        for part in parts:  # Normalization has statistics of `adapt`, which stay
+            if not part.trainable or isinstance(part, layers.Normalization):
+                for variable in state_variables(part):
+                    found.pop(id(variable), None)
+    return [v for v in found.values() if keras.backend.is_float_dtype(v.dtype)]
 
 
 def _assign_rows(variable, rows, values):

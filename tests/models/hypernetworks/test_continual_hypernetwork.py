@@ -8,6 +8,7 @@ import pytest
 from gradients import array
 from keras import layers
 
+from hyperkeras.layers import ChunkedHead
 from hyperkeras.models import ContinualHypernetwork, infer_task
 from hyperkeras.ops import prediction_entropy
 
@@ -21,6 +22,10 @@ def normal(*shape):
 def target():
     parts = [layers.Dense(4), layers.BatchNormalization(momentum=0.5), layers.Dense(1)]
     return keras.Sequential([keras.Input((3,)), *parts])
+
+
+def plain():
+    return keras.Sequential([keras.Input((3,)), layers.Dense(1)])
 
 
 def model_of(target, **arguments):
@@ -97,6 +102,33 @@ def test_warns_of_statistics_per_sample():
     model = model_of(target(), per_sample=True)
     model([np.zeros(8, "int32"), normal(8, 3)])
     with pytest.warns(UserWarning, match="moving statistics of each task with per_sample"):
+        model.finish_task()
+
+
+def embedded(*parts):
+    return keras.Sequential([keras.Input((), dtype="int32"), layers.Embedding(3, 5), *parts])
+
+
+@pytest.mark.parametrize("where", ["body", "head"])
+def test_warns_of_moving_statistics_that_make_the_weights(where):
+    moving = layers.BatchNormalization(name="moving")
+    if where == "body":
+        model = ContinualHypernetwork(plain(), embedded(moving), range(3))
+    else:
+        network = keras.Sequential([keras.Input((7,)), moving])
+        model = ContinualHypernetwork(plain(), embedded(), range(3), head=ChunkedHead(4, 2, network))
+    model([np.zeros(8, "int32"), normal(8, 3)])
+    with pytest.warns(UserWarning, match="moving statistics of its body or head.*moving"):
+        model.finish_task()
+
+
+def test_does_not_warn_of_statistics_that_stay():
+    still = layers.BatchNormalization(trainable=False)
+    parts = [still, layers.Normalization(mean=0.5, variance=2.0), layers.LayerNormalization()]
+    model = ContinualHypernetwork(plain(), embedded(*parts), range(3))
+    model([np.zeros(8, "int32"), normal(8, 3)])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=UserWarning)
         model.finish_task()
 
 
