@@ -169,6 +169,30 @@ def test_a_frozen_layer_is_saved_cloned_and_loaded(case, tmp_path):
         assert copy.trainable_variables == []
 
 
+QUANTIZABLE = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding)
+
+
+@cases
+@pytest.mark.filterwarnings("ignore:.*quantize")
+def test_a_quantized_model_is_saved_and_loaded(case, tmp_path):
+    """A layer's own parts stay as they are: its configuration does not tell how to make them."""
+    given = keras.Input(case.input_shape)
+    model = keras.Model(given, keras.layers.Dense(4)(case.make(NO_SAMPLING)(given)))
+    own = [part for part in model._flatten_layers() if isinstance(part, QUANTIZABLE)]
+    if len(own) == 1:
+        return  # nothing inside the layer
+    x = case.input()
+    y = array(model(x))
+    model.quantize("int8")
+    assert model.layers[-1].quantization_mode == "int8"
+    z = array(model(x))
+    np.testing.assert_allclose(z, y, atol=0.05 * np.abs(y).max())
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        array(keras.models.load_model(tmp_path / "model.keras")(x)), z, atol=1e-5
+    )
+
+
 # Keras takes float64 for float32 in `matmul` and others on PyTorch, in `sin` and others on JAX.
 @cases
 def test_second_derivatives_are_those_of_finite_differences(case, policy, double):

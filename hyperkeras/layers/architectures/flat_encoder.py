@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from hyperkeras.annotations import Config, Shape, Tensor
+from hyperkeras.layers.full_precision import full_precision
 from hyperkeras.ops.argument_validation import check_int
 
 
@@ -55,8 +56,8 @@ class FlatEncoder(layers.Layer):
         self.hidden = check_int("hidden", hidden, 1)
         size = self.max_nodes * self.units
         inner: Any = {"dtype": self.dtype_policy, "trainable": self.trainable}
-        self.code = layers.Dense(self.hidden, "relu", name="code", **inner)
-        self.positions = layers.Dense(size, name="positions", **inner)
+        self.code = full_precision(layers.Dense(self.hidden, "relu", name="code", **inner))
+        self.positions = full_precision(layers.Dense(size, name="positions", **inner))
 
     def build(self, nodes_shape: Shape, distances_shape: Shape | None = None) -> None:
         count = nodes_shape[1]

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from hyperkeras.annotations import Config, Shape, Tensor
+from hyperkeras.layers.full_precision import full_precision
 from hyperkeras.ops.architectures.propagation import gated_sweep, path_weights
 from hyperkeras.ops.argument_validation import check_int, check_int_or_none, invalid_value
 from hyperkeras.ops.rnn.layer_norm_lstm import layer_normalization
@@ -79,7 +80,7 @@ class GatedGraphEncoder(layers.Layer):
 
         def message(name):
             return [
-                layers.Dense(size, "relu", name=f"{name}_{i}", **inner)
+                full_precision(layers.Dense(size, "relu", name=f"{name}_{i}", **inner))
                 for i, size in enumerate((hidden, self.units))
             ]
 

@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 from hyperkeras.annotations import Config, Initializer, Shape, Tensor
+from hyperkeras.layers.full_precision import full_precision
 from hyperkeras.layers.heads.piece import Piece
 from hyperkeras.ops.architectures.weight_shapes import fit_to_shape
 from hyperkeras.ops.argument_validation import check_int, check_size, invalid_value
@@ -93,10 +94,12 @@ class MatrixDecoder(layers.Layer):
             start = "he_normal" if activation else self.kernel_initializer
             if hasattr(start, "clone"):  # Keras warns of one initializer that draws twice
                 start = start.clone()
-            return layers.Dense(units, activation, kernel_initializer=start, name=name, **inner)
+            return full_precision(
+                layers.Dense(units, activation, kernel_initializer=start, name=name, **inner)
+            )
 
         # Positions of the window are one axis, so that smaller windows cost less.
-        self.positions = layers.EinsumDense(
+        per_position = layers.EinsumDense(
             "md,dsk->msk",
             (positions, first),
             bias_axes="sk",
@@ -104,6 +107,7 @@ class MatrixDecoder(layers.Layer):
             name="positions",
             **inner,
         )
+        self.positions = full_precision(per_position)
         self.hidden_layer = dense(second, "relu", "hidden")
         self.matrix = dense(math.prod(self.size), None, "matrix")
         self.vector_hidden = dense(2 * d, "relu", "vector_hidden")

@@ -7,6 +7,7 @@ from keras import ops
 
 from hyperkeras import shared_serialization
 from hyperkeras.annotations import Config, LayerArguments, Shape, Tensor
+from hyperkeras.layers.full_precision import full_precision
 from hyperkeras.layers.sources.base_source import Source
 from hyperkeras.ops.argument_validation import check_layer
 
@@ -50,7 +51,7 @@ class NetworkSource(Source):
                 f"besides the batch. Received: features of shape {features}"
             )
         self.flatten = keras.layers.Flatten(dtype=self.variable_dtype)
-        self.head = keras.layers.Dense(
+        head = keras.layers.Dense(
             units,
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(scale, "fan_in"),
@@ -58,6 +59,7 @@ class NetworkSource(Source):
             trainable=self.trainable,
             name="head",
         )
+        self.head = full_precision(head)
         self.head.build(self.flatten.compute_output_shape(features))
 
     def raw(self, inputs: Tensor) -> Tensor:

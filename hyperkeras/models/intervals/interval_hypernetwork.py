@@ -282,6 +282,13 @@ class IntervalHypernetwork(Hypernetwork):
         stored[:done] = _array(self._kept_weights(ops.arange(done)))
         self.realizations.assign(stored)
 
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Refuses: bounds are made of weights in full precision."""
+        raise ValueError(
+            f"Expected '{self.name}' to stay in full precision, since its bounds are those of its "
+            "own weights. Quantize what `materialize` gives. Received: a call of `quantize`"
+        )
+
     def _num_finished(self):
         if not self.built:
             raise ValueError(f"Expected '{self.name}' to be built before a task is finished.")

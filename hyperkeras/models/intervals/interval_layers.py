@@ -71,9 +71,14 @@ def _obstacle(layer):
         return f" with negative_slope={layer.negative_slope}"
     if any(v.constraint is not None for v in layer.weights):
         return " with a constraint"
-    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+    if _is_changed(layer):
         return ", with LoRA or quantized"
     return None
+
+
+def _is_changed(layer):
+    """Whether a layer's kernel is not what it multiplies by."""
+    return getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
 
 
 def _operations(model):
@@ -117,6 +122,11 @@ class _Rows:
         rule = RULES.get(type(layer))
         if rule is None:
             return call(*args, **kwargs)
+        if _is_changed(layer):
+            raise ValueError(
+                f"Expected layer '{layer.name}' to have bounds, as it had when the hypernetwork "
+                "was made. Received: a layer with LoRA or quantized"
+            )
         x = args[0] if self.is_point else tuple(ops.split(args[0], 2, axis=0))
         self.is_point = False
         box = rule(layer, x, self.read(layer.kernel), self.read(layer.bias))

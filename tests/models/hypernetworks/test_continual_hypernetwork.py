@@ -116,7 +116,9 @@ def test_warns_of_moving_statistics_that_make_the_weights(where):
         model = ContinualHypernetwork(plain(), embedded(moving), range(3))
     else:
         network = keras.Sequential([keras.Input((7,)), moving])
-        model = ContinualHypernetwork(plain(), embedded(), range(3), head=ChunkedHead(4, 2, network))
+        model = ContinualHypernetwork(
+            plain(), embedded(), range(3), head=ChunkedHead(4, 2, network)
+        )
     model([np.zeros(8, "int32"), normal(8, 3)])
     with pytest.warns(UserWarning, match="moving statistics of its body or head.*moving"):
         model.finish_task()

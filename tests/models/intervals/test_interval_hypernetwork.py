@@ -319,6 +319,26 @@ def test_refuses_what_it_cannot_use():
             model_of(**arguments)
 
 
+@pytest.mark.parametrize("part", ["target", "body"])
+@pytest.mark.parametrize("change", ["lora", "int8"])
+def test_refuses_layers_that_were_changed_since(part, change):
+    model = model_of()
+    inputs = [np.array([0]), normal(2, 4)]
+    model(inputs)
+    network = getattr(model, part)
+    layer = next(one for one in network._flatten_layers() if hasattr(one, "enable_lora"))
+    layer.enable_lora(2) if change == "lora" else layer.quantize("int8")
+    with pytest.raises(ValueError, match="LoRA or quantized|LoRA factors beside|`quantize`"):
+        model(inputs)
+
+
+def test_refuses_to_be_quantized():
+    model = model_of()
+    model([np.array([0]), normal(2, 4)])
+    with pytest.raises(ValueError, match="to stay in full precision"):
+        model.quantize("int8")
+
+
 def test_embeddings_start_as_normal_numbers():
     model = IntervalHypernetwork(chain(), body(), 40, 25)
     model.build([(None,), (None, 4)])
