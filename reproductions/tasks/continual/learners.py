@@ -164,25 +164,46 @@ class Separate(Learner):
         return {"trainable": self.tasks * super().parameters()["trainable"], "generated": 0}
 
 
+def embedded_tasks(count, size):
+    """A body: an embedding of `size` numbers for each task."""
+    import keras
+    from keras import layers
+
+    start = keras.initializers.RandomNormal(stddev=1.0)
+    table = layers.Embedding(count, size, embeddings_initializer=start)
+    return keras.Sequential([keras.Input((), dtype="int32"), table])
+
+
+def chunked_head(config):
+    """The head that makes all weights of a task in chunks."""
+    import keras
+    from keras import layers
+
+    from hyperkeras.layers import ChunkedHead
+
+    size, part = config["embedding"], config.get("chunk_embedding")
+    part = part or size
+    hidden = [layers.Dense(units, "relu") for units in config.get("generator", [10] * 4)]
+    return ChunkedHead(
+        config["chunk"],
+        part,
+        keras.Sequential([keras.Input((size + part,)), *hidden]),
+        embedding_initializer=keras.initializers.RandomNormal(stddev=0.1),
+        initializer="glorot_uniform",
+        order=config.get("chunk_order", "stored"),
+    )
+
+
 class Hypernetworks(Learner):
     """The MLP's weights in chunks, from the task's embedding."""
 
     compiles_anew = True  # for the number of finished tasks
 
     def make(self):
-        import keras
-        from keras import layers
 
         from hyperkeras.models import ContinualHypernetwork
 
-        size = self.config["embedding"]
-        start = keras.initializers.RandomNormal(stddev=1.0)
-        tasks = keras.Sequential(
-            [
-                keras.Input((), dtype="int32"),
-                layers.Embedding(self.tasks, size, embeddings_initializer=start),
-            ]
-        )
+        tasks = embedded_tasks(self.tasks, self.config["embedding"])
         # Before the target: what is drawn from a seed comes in the order of the records.
         head = self.head()
         network = ContinualHypernetwork(
@@ -199,22 +220,7 @@ class Hypernetworks(Learner):
         return network
 
     def head(self):
-        import keras
-        from keras import layers
-
-        from hyperkeras.layers import ChunkedHead
-
-        size, part = self.config["embedding"], self.config.get("chunk_embedding")
-        part = part or size
-        hidden = [layers.Dense(units, "relu") for units in self.config.get("generator", [10] * 4)]
-        return ChunkedHead(
-            self.config["chunk"],
-            part,
-            keras.Sequential([keras.Input((size + part,)), *hidden]),
-            embedding_initializer=keras.initializers.RandomNormal(stddev=0.1),
-            initializer="glorot_uniform",
-            order=self.config.get("chunk_order", "stored"),
-        )
+        return chunked_head(self.config)
 
     def regularized(self, variable, task):
         """Whether a weight of a task is held: of the outputs, its own alone."""

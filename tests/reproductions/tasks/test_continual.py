@@ -10,7 +10,7 @@ import pytest
 from baselines.ewc import EWC, consolidation_penalty
 from reproductions import __main__ as command_line
 from reproductions.tasks import continual, dependency_preserving, mip
-from reproductions.tasks.continual import learners
+from reproductions.tasks.continual import learners, replay
 from reproductions.tasks.continual.digit_tasks import PermutedTasks
 
 
@@ -18,7 +18,7 @@ from reproductions.tasks.continual.digit_tasks import PermutedTasks
 @pytest.mark.parametrize(
     ("task", "models"),
     [
-        (continual, "ewc,hypernetwork"),
+        (continual, "ewc,hypernetwork,hypernetwork_replay"),
         (dependency_preserving, "layers"),
         (mip, "plain,mip"),
     ],
@@ -124,6 +124,46 @@ def test_models_of_dependency_have_as_many_parameters(data):
             assert (head.chunk_size is None) == model.startswith("layers")
             assert (head.order == "reversed") == (model == "reversed")
     assert max(counts.values()) <= 1.05 * min(counts.values()), counts
+
+
+def test_replayed_digits_are_half_of_the_loss():
+    """Cross-entropy of the new ones; T² times that of soft targets of the old ones."""
+    rng = np.random.default_rng(0)
+    logits, before = rng.normal(size=(5, 4)), rng.normal(size=(3, 4))
+    learner = types.SimpleNamespace(tasks=2, classes=2)
+    p = replay.softened(before, 2.0)
+    old = np.zeros((3, 6)), p
+    x, y, weights = replay.Replay.mixed(learner, np.ones((2, 6)), np.array([2, 3]), old)
+    assert x.shape == (5, 6)
+    losses = keras.ops.convert_to_numpy(replay.mixed_loss(2.0)(y, logits.astype("float32")))
+
+    def log_softmax(z):
+        return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+    new = -log_softmax(logits)[[0, 1], [2, 3]].mean()
+    held = -(p * log_softmax(logits[2:] / 2)).sum(-1).mean() * 4
+    np.testing.assert_allclose(p, np.exp(log_softmax(before / 2)))
+    np.testing.assert_allclose((losses * weights).mean(), (new + held) / 2, rtol=1e-5)
+
+
+def test_decoders_of_earlier_tasks_are_replayed():
+    """As many of each task, with the targets of the network as it was."""
+    data = continual.data("digits", dict(tasks=3), None)
+    (config,) = continual.configurations("hypernetwork_replay", "smoke", "digits")
+    learner = learners.learner(replay.Replay, config, 0, data)
+    for task in range(2):
+        learner.learn(data.batches(0, [task], 2, 5), 2)
+        learner.finish(task, None)
+    block = list(data.batches(0, [2], 3, 5))
+    x, p = learner.replayed(learner.network, block, np.random.default_rng(0))
+    assert x.shape == (3, 2 * 16, 64) and p.shape == (3, 32, 6)
+    assert x.min() > 0 and x.max() < 1
+    logits = learner.network.predict(x[1], verbose=0)
+    np.testing.assert_allclose(p[1], replay.softened(logits, 2.0), atol=1e-6)
+    z = np.random.default_rng(0).normal(size=(48, config["latent"])).astype("float32")
+    given = [np.zeros(48, "int32"), z]
+    first = 1 / (1 + np.exp(-learner.decoder.predict(given, verbose=0)))
+    np.testing.assert_allclose(x[:, :16].reshape(48, -1), first, atol=1e-5)
 
 
 def test_own_outputs_are_held():
