@@ -63,3 +63,15 @@ def test_where_kernels_are_read_they_are_made():
     model = network()
     model.target.layers[0].kernel.regularizer = keras.regularizers.L2(1e-3)
     assert not factors(model)
+
+
+@pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+def test_other_precision(name, policy):
+    """Under mixed precision kernels are made, in full precision."""
+    expected = array(network()(inputs()))
+    policy(name)
+    model = network()
+    assert bool(factors(model)) == (not name.startswith("mixed"))
+    y = model(inputs())
+    assert keras.backend.standardize_dtype(y.dtype) == name.removeprefix("mixed_")
+    np.testing.assert_allclose(array(ops.cast(y, "float32")), expected, atol=0.05)

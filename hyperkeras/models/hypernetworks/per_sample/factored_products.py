@@ -13,7 +13,6 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import keras
 from keras import layers, ops
 
 from hyperkeras.models.hypernetworks.lora import factors as lora_pair
@@ -81,5 +80,6 @@ def can_be_factored(generated: Any, num_features: int) -> bool:
         and num_features < variable.shape[-1]
         and layer.quantization_mode is None
         and lora_pair(layer) is None
-        and keras.backend.standardize_dtype(layer.compute_dtype) == variable.dtype
+        # Not the variable's dtype, which is half within a call under mixed precision.
+        and layer.compute_dtype == layer.variable_dtype
     )
