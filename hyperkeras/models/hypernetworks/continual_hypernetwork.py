@@ -349,7 +349,7 @@ def _arrays(conditions):
 
 def _moving_statistics(networks):
     """The statistics that layers of `networks` update in training."""
-    found = {}
+    found: dict[int, keras.Variable] = {}
     for network in networks:
         parts = sublayers(network)
         # An outer layer's states are those inside it too, and come first here.
