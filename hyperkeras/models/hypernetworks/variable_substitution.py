@@ -52,6 +52,6 @@ def any_layout() -> AbstractContextManager:
     """A scope in which layers run under `torch.func.vmap` too; see `any_layout_torch`."""
     if keras.backend.backend() != "torch":
         return nullcontext()
-    from hyperkeras.models.hypernetworks import any_layout_torch
+    from hyperkeras.models.hypernetworks.per_sample import any_layout_torch
 
     return any_layout_torch.any_layout()
