@@ -17,6 +17,8 @@ def plot(records, path):
         left, right = above.subplots(1, 2, sharey=True)
         _sizes(left, runs)
         _training(right, runs)
+        low, high = left.get_ylim()
+        left.set_ylim(low - 0.35 * (high - low), high)  # room for the legends
         if shown:
             _strip(below, min(shown, key=lambda run: run["seed"])["metrics"]["valid"])
     figure.savefig(path, dpi=90)
@@ -49,7 +51,7 @@ def _sizes(axes, runs):
     axes.set_xscale("log")
     axes.set(xlabel="weights of the policy", ylabel="mean return")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, ncols=2, loc="lower center")
 
 
 def _hyper(runs):
@@ -75,7 +77,7 @@ def _training(axes, runs):
     axes.set(xlabel="steps of the environment")
     axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, ncols=2, loc="lower center")
 
 
 def _strip(figure, valid):
