@@ -76,8 +76,8 @@ class GraphLayer(keras.layers.Layer):
         node_graph: Tensor | None,
         edge_values: Tensor | None,
         mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """One graph of all: features [n, f], edges [e, 2], graphs [n], values [e] or None."""
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """One graph of all: features [n, f], edges [e, 2], graphs [n] or None, values [e]."""
         mask = mask_of(x) if mask is None else mask
         x = ops.cast(ops.convert_to_tensor(x, sparse=False), self.variable_dtype)
         if hasattr(edges, "dense_shape"):  # a tf.SparseTensor is an edge list with values
@@ -91,9 +91,8 @@ class GraphLayer(keras.layers.Layer):
             edge_values = ops.reshape(ops.cast(edge_values, self.variable_dtype), (-1,))
         if len(x.shape) == 3:
             x, edges, node_graph = disjoint_union(x, edges, mask)
-        elif node_graph is None:
-            node_graph = ops.zeros_like(x[:, 0], dtype="int32")
-        return x, edges, ops.cast(node_graph, "int32"), edge_values
+        node_graph = None if node_graph is None else ops.cast(node_graph, "int32")
+        return x, edges, node_graph, edge_values
 
     def split(self, y: Tensor, like: Tensor) -> Tensor:
         """Node features of the union, in rows as the batch `like` has them."""

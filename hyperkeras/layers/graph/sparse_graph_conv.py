@@ -22,9 +22,12 @@ from hyperkeras.ops.graph.candidates import (
     nearest_candidates,
 )
 from hyperkeras.ops.graph.message_passing import (
+    at_least,
     exportable_propagate,
     neighbor_proportions,
+    neighbor_shares,
     propagate,
+    propagate_each,
 )
 
 
@@ -195,13 +198,25 @@ class SparseGraphConv(GraphLayer):
     def _read_neighbors(self, x, edges, edge_values, positions, means, sigmas, training):
         """What each Gaussian reads among the node's neighbors: k times `[n, f]`."""
         mass = None if edge_values is None else ops.abs(edge_values)
-        proportions = neighbor_proportions(
-            edges, positions, means, sigmas, mass, rounded=self.rounded and not training
-        )
+        rounded = self.rounded and not training
+        if not rounded and not is_exporting():
+            return self._share(x, edges, edge_values, mass, positions, means, sigmas)
+        proportions = neighbor_proportions(edges, positions, means, sigmas, mass, rounded)
         if edge_values is not None:
             proportions = proportions * ops.sign(edge_values)[:, None]
         product = exportable_propagate if is_exporting() else propagate
         return [product(edges, proportions[:, k], x) for k in range(self.neighbors)]
+
+    def _share(self, x, edges, edge_values, mass, positions, means, sigmas):
+        """The same, divided by the sum of shares at the nodes, of which there are fewer."""
+        shares = neighbor_shares(edges, positions, means, sigmas, mass)
+        if edge_values is None:  # summed as one more feature
+            y = propagate_each(edges, shares, ops.concatenate([x, ops.ones_like(x[:, :1])], axis=1))
+            read, whole = y[..., :-1], y[..., -1:]
+        else:
+            read = propagate_each(edges, shares * ops.sign(edge_values)[:, None], x)
+            whole = ops.segment_sum(shares, edges[:, 0], num_segments=ops.shape(x)[0])[..., None]
+        return ops.unstack(read / at_least(whole), axis=1)
 
     def _read_anywhere(self, x, node_graph, positions, means, sigmas, training):
         """What each Gaussian reads in its whole graph: k times `[n, f]`."""

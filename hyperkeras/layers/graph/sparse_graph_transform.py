@@ -10,11 +10,14 @@ from hyperkeras.keras_internals import is_exporting
 from hyperkeras.layers.graph.base_graph_layer import GraphLayer
 from hyperkeras.ops.argument_validation import check_choice, check_int
 from hyperkeras.ops.graph.candidates import (
+    at_nodes,
     candidate_nodes,
-    candidate_proportions,
     nearest_candidates,
+    proportions_at,
 )
-from hyperkeras.ops.graph.message_passing import exportable_propagate, propagate
+from hyperkeras.ops.graph.message_passing import exportable_propagate, propagate, propagate_pairs
+
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # each end below its mean or above
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -156,7 +159,7 @@ class SparseGraphTransform(GraphLayer):
 
     def _wire(self, edges, node_graph, positions, means, sigmas, training):
         """Candidates' nodes, two times `[c, e, k]`, and their proportions, or None for c = 1."""
-        graph = ops.take(node_graph, edges[:, 0], axis=0)
+        graph = None if node_graph is None else ops.take(node_graph, edges[:, 0], axis=0)
         samples = (self.global_samples, self.local_samples) if training else (0, 0)
         own, near = [], []
         for end, mean in zip((edges[:, 0], edges[:, 1]), means, strict=True):
@@ -172,13 +175,16 @@ class SparseGraphTransform(GraphLayer):
                 for itself, both, mean in zip(own, near, means, strict=True)
             ]
             return [column[None] for column in columns], None
-        sources, targets = near
-        corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
-        columns = [
-            ops.concatenate([own[0], *(sources[a : a + 1] for a, _ in corners), sources[2:]], 0),
-            ops.concatenate([own[1], *(targets[b : b + 1] for _, b in corners), targets[2:]], 0),
-        ]
-        return columns, candidate_proportions(columns, positions, means, sigmas)
+        columns, distance = [], 0.0
+        for corner, itself, both, mean in zip(
+            zip(*CORNERS, strict=True), own, near, means, strict=True
+        ):
+            ends = ops.concatenate([itself, both], axis=0)
+            squares = ops.square(at_nodes(positions, ends) - mean)
+            # The edge itself, its corners, and what is drawn.
+            columns.append(_chosen(ends, corner))
+            distance = distance + _chosen(squares, corner)
+        return columns, proportions_at(columns, distance, sigmas)
 
     def compute_output_shape(self, x_shape: Shape, *args: Any, **kwargs: Any) -> Any:
         if self.output_kind == "nodes":
@@ -201,14 +207,34 @@ class SparseGraphTransform(GraphLayer):
         }
 
 
+def _chosen(ends, corner):
+    """Of the edge's own node, those next to the mean and drawn ones: one for each candidate."""
+    return ops.concatenate([ends[:1], *(ends[1 + a : 2 + a] for a in corner), ends[3:]], axis=0)
+
+
 def _product(columns, values, x):
-    """The new adjacency times x, a candidate at a time: messages `[c, e, k, f]` are never held."""
-    y = 0.0
-    product = exportable_propagate if is_exporting() else propagate
-    for c in range(columns[0].shape[0]):
-        edges = ops.stack([ops.reshape(column[c], (-1,)) for column in columns], axis=-1)
-        weights = values if len(values.shape) == 2 else values[c]
-        y = y + product(edges, ops.reshape(weights, (-1,)), x)
+    """The new adjacency times x, few candidates at a time: not all messages are held at once."""
+    flat = [[ops.reshape(end[c], (-1,)) for c in range(end.shape[0])] for end in columns]
+    if len(values.shape) == 2:  # no candidates but one
+        values = values[None]
+    weights = [ops.reshape(values[c], (-1,)) for c in range(len(flat[0]))]
+    if is_exporting():
+        return sum(
+            exportable_propagate(ops.stack([i, j], axis=-1), w, x)
+            for i, j, w in zip(*flat, weights, strict=True)
+        )
+    sources, targets = flat
+    single, y = range(len(weights)), 0.0
+    if len(weights) > len(CORNERS):  # which share their ends
+        single = [0, *single[5:]]
+        y = propagate_pairs(
+            [sources[1], sources[3]],
+            [targets[1], targets[2]],
+            ops.stack([ops.stack(weights[1:3]), ops.stack(weights[3:5])]),
+            x,
+        )
+    for c in single:
+        y = y + propagate(ops.stack([sources[c], targets[c]], axis=-1), weights[c], x)
     return y
 
 

@@ -61,6 +61,17 @@ def nearest_places(
     return ops.maximum(low - 1, first)
 
 
+def places_in_one_graph(positions: Tensor, order: Tensor, means: Tensor) -> Tensor:
+    """`nearest_places` if all nodes are of one graph."""
+    positions, means = ops.stop_gradient(positions), ops.stop_gradient(means)
+    ascending = at_nodes(positions, order)
+    places = [
+        ops.cast(ops.searchsorted(ascending[:, k], means[:, k], side="right"), "int32")
+        for k in range(positions.shape[1])
+    ]
+    return ops.maximum(ops.stack(places, axis=1) - 1, 0)
+
+
 def at_nodes(table: Tensor, nodes: Tensor) -> Tensor:
     """`table` [n, k] at `nodes` [..., k], column by column."""
     n, k = ops.shape(table)
@@ -72,8 +83,8 @@ def at_nodes(table: Tensor, nodes: Tensor) -> Tensor:
 def candidate_nodes(
     positions: Tensor,
     means: Tensor,
-    node_graph: Tensor,
-    mean_graph: Tensor,
+    node_graph: Tensor | None,
+    mean_graph: Tensor | None,
     global_samples: int = 0,
     local_samples: int = 0,
     region: int | None = None,
@@ -88,8 +99,9 @@ def candidate_nodes(
     Args:
         positions: Float tensor of shape `[n, k]`.
         means: Float tensor of shape `[t, k]`.
-        node_graph: Integer tensor of shape `[n]`: each node's graph, from 0, all below n.
-        mean_graph: Integer tensor of shape `[t]`, graphs that have nodes.
+        node_graph: Integer tensor of shape `[n]`: each node's graph, from 0, all below n. None for
+            one graph.
+        mean_graph: Integer tensor of shape `[t]`, graphs that have nodes; or None likewise.
         global_samples: Integer g ≥ 0, how many nodes are drawn from the whole graph (default 0).
         local_samples: Integer l ≥ 0, how many nodes are drawn from the window (default 0).
         region: Integer, the window's width in places. None (default) for the whole graph.
@@ -109,9 +121,15 @@ def candidate_nodes(
     nodes.shape  # (5, 4, 1)
     ```
     """
-    order, starts, counts = node_order(positions, node_graph)
-    first, count = (ops.take(a, mean_graph, axis=0)[:, None] for a in (starts, counts))
-    below = nearest_places(positions, order, means, first, count)
+    if node_graph is None:
+        order = ops.cast(ops.argsort(ops.stop_gradient(positions), axis=0), "int32")
+        first = ops.zeros((1, 1), "int32")
+        count = first + ops.cast(ops.shape(positions)[0], "int32")
+        below = places_in_one_graph(positions, order, means)
+    else:
+        order, starts, counts = node_order(positions, node_graph)
+        first, count = (ops.take(a, mean_graph, axis=0)[:, None] for a in (starts, counts))
+        below = nearest_places(positions, order, means, first, count)
     last = first + count - 1
     places = [below[None], ops.minimum(below + 1, last)[None]]
     t, k = ops.shape(means)
@@ -160,6 +178,11 @@ def candidate_proportions(
     distance: Tensor = 0.0
     for nodes, mean in zip(columns, means, strict=True):
         distance = distance + ops.square(at_nodes(positions, nodes) - mean)
+    return proportions_at(columns, distance, sigmas)
+
+
+def proportions_at(columns: Sequence[Tensor], distance: Tensor, sigmas: Tensor) -> Tensor:
+    """`candidate_proportions` at squared distances `[c, t, k]`."""
     logits = distance / (-2 * (EPSILON + sigmas))
     copies = [ops.zeros_like(logits[0], dtype="bool")]
     for c in range(1, logits.shape[0]):

@@ -3,12 +3,15 @@
 An edge (i, j) is the entry A_ij of the adjacency matrix: node i reads node j.
 """
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from hyperkeras.annotations import Tensor
 
 EPSILON = 1e-6
 IMPOSSIBLE = -1e30  # below all logits: differences of −∞ would be NaN
+AT_ONCE = 32  # features that `propagate_each` sends along an edge at once
 TIE = 1e-6  # of positions in [0, 1]: what is nearer by less is as near
 
 
@@ -104,6 +107,89 @@ def exportable_propagate(edges: Tensor, values: Tensor | None, x: Tensor) -> Ten
     return ops.segment_sum(sent, edges[:, 0], num_segments=ops.shape(x)[0])
 
 
+def propagate_each(edges: Tensor, values: Tensor, x: Tensor) -> Tensor:
+    r"""`propagate` for k weights of each edge, which read the sender's features once.
+
+    .. math:: y_{ik} = \sum_{(i, j)} w_{ijk}\, x_j
+
+    Args:
+        edges: Integer tensor of shape `[e, 2]`.
+        values: Float tensor w of shape `[e, k]`.
+        x: Float tensor of shape `[n, f]`.
+
+    Returns:
+        Tensor of shape `[n, k, f]`.
+    """
+    n, f = ops.shape(x)
+    i, j, count = edges[:, 0], edges[:, 1], values.shape[1]
+    # A row costs about as much as its cache line; many of them at once would fill the memory.
+    width = max(1, AT_ONCE // f)
+    groups = [slice(k, min(k + width, count)) for k in range(0, count, width)]
+
+    @ops.custom_gradient
+    def product(values, x):
+        def grad(*args, upstream=None):
+            dy = args[0] if upstream is None else upstream  # [n, k, f]
+            sent = ops.take(x, j, axis=0)[:, None]
+            dvalues, dsent = [], 0.0
+            for group in groups:
+                received = ops.take(dy[:, group], i, axis=0)  # [e, w, f]
+                dvalues.append(ops.sum(received * sent, axis=-1))
+                dsent = dsent + ops.sum(received * values[:, group, None], axis=1)
+            return ops.concatenate(dvalues, axis=1), ops.segment_sum(dsent, j, num_segments=n)
+
+        sent = ops.take(x, j, axis=0)[:, None]
+        y = [ops.segment_sum(sent * values[:, group, None], i, num_segments=n) for group in groups]
+        return ops.concatenate(y, axis=1), grad
+
+    return product(ops.cast(values, x.dtype), x)
+
+
+def propagate_pairs(
+    sources: Sequence[Tensor], targets: Sequence[Tensor], values: Tensor, x: Tensor
+) -> Tensor:
+    r"""`propagate` along all pairs of an edge's sources and targets, which are read once each.
+
+    .. math:: y_i = \sum_e \sum_{a: s_{ae} = i} \sum_b w_{abe}\, x_{t_{be}}
+
+    Args:
+        sources: Sequence of integer tensors s of shape `[e]`.
+        targets: Sequence of integer tensors t of shape `[e]`.
+        values: Float tensor w of shape `[sources, targets, e]`.
+        x: Float tensor of shape `[n, f]`.
+
+    Returns:
+        Tensor of shape `[n, f]`.
+    """
+    n = ops.shape(x)[0]
+
+    def weighted(weights, messages):
+        return sum(w[:, None] * m for w, m in zip(weights, messages, strict=True))
+
+    @ops.custom_gradient
+    def product(values, x):
+        rows = [[values[a, b] for b in range(len(targets))] for a in range(len(sources))]
+
+        def grad(*args, upstream=None):
+            dy = args[0] if upstream is None else upstream
+            received = [ops.take(dy, source, axis=0) for source in sources]  # [e, f]
+            dvalues, dx = [], 0.0
+            for target, column in zip(targets, zip(*rows, strict=True), strict=True):
+                sent = ops.take(x, target, axis=0)
+                dvalues.append(ops.stack([ops.sum(d * sent, axis=-1) for d in received]))
+                dx = dx + ops.segment_sum(weighted(column, received), target, num_segments=n)
+            return ops.stack(dvalues, axis=1), dx
+
+        sent = [ops.take(x, target, axis=0) for target in targets]
+        y = [
+            ops.segment_sum(weighted(row, sent), source, num_segments=n)
+            for row, source in zip(rows, sources, strict=True)
+        ]
+        return sum(y), grad
+
+    return product(ops.cast(values, x.dtype), x)
+
+
 def neighbor_proportions(
     edges: Tensor,
     positions: Tensor,
@@ -143,20 +229,42 @@ def neighbor_proportions(
     hyperkeras.ops.neighbor_proportions(edges, positions, means, variances).shape  # (4, 2)
     ```
     """
+    i, n = edges[:, 0], ops.shape(positions)[0]
+    shares = neighbor_shares(edges, positions, means, sigmas, mass, rounded)
+    return shares / at_least(ops.take(ops.segment_sum(shares, i, num_segments=n), i, axis=0))
+
+
+def neighbor_shares(
+    edges: Tensor,
+    positions: Tensor,
+    means: Tensor,
+    sigmas: Tensor,
+    mass: Tensor | None = None,
+    rounded: bool = False,
+) -> Tensor:
+    """What `neighbor_proportions` divides by its sum: `[e, k]`, at most the mass of an edge."""
     i, j = edges[:, 0], edges[:, 1]
-    n = ops.shape(positions)[0]
-    apart = ops.take(positions, j, axis=0) - ops.take(means, i, axis=0)  # [e, k]
-    present = ops.ones_like(apart[:, :1]) if mass is None else ops.cast(mass, apart.dtype)[:, None]
+    n, k = ops.shape(positions)[0], positions.shape[1]
     if rounded:
-        present = ops.cast(present > 0, apart.dtype)
+        apart = ops.take(positions, j, axis=0) - ops.take(means, i, axis=0)  # [e, k]
         logits = -ops.abs(apart)
-    else:
-        logits = ops.square(apart) / (-2 * (EPSILON + ops.take(sigmas, i, axis=0)))
-    logits = ops.where(present > 0, logits, IMPOSSIBLE)
+    else:  # both of a row, which is read once
+        of_tuples = ops.take(ops.concatenate([means, sigmas], axis=1), i, axis=0)
+        apart = ops.take(positions, j, axis=0) - of_tuples[:, :k]
+        logits = ops.square(apart) / (-2 * (EPSILON + of_tuples[:, k:]))
+    present = None
+    if mass is not None:
+        present = ops.cast(mass, apart.dtype)[:, None]
+        present = ops.cast(present > 0, apart.dtype) if rounded else present
+        logits = ops.where(present > 0, logits, IMPOSSIBLE)
     best = ops.take(ops.segment_max(ops.stop_gradient(logits), i, num_segments=n), i, axis=0)
     if rounded:
-        proportions = ops.cast(logits >= best - TIE, logits.dtype) * present
+        shares = ops.cast(logits >= best - TIE, logits.dtype)
     else:
-        proportions = ops.exp(logits - best) * present
-    whole = ops.take(ops.segment_sum(proportions, i, num_segments=n), i, axis=0)
-    return proportions / ops.maximum(whole, EPSILON * EPSILON)
+        shares = ops.exp(logits - best)
+    return shares if present is None else shares * present
+
+
+def at_least(whole: Tensor) -> Tensor:
+    """A sum of shares, which may be zero, as what can be divided by."""
+    return ops.maximum(whole, EPSILON * EPSILON)
