@@ -6,7 +6,7 @@ from keras import ops
 
 from hyperkeras.annotations import Tensor
 from hyperkeras.layers.sources.grid_source import GridSource
-from hyperkeras.ops.sparse.index_space import scale_means
+from hyperkeras.ops.sparse.compilation import fused
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -59,11 +59,23 @@ class AffineSource(GridSource):
 
     def place(self, raw: Tensor) -> Tensor:
         d = len(self.grid_shape)
-        axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in self.grid_shape), indexing="ij")
-        points = np.stack([*axes, np.ones_like(axes[0])]).reshape(d + 1, -1)  # [d + 1, n]
         matrix = ops.reshape(raw, (-1, self.num_glimpses, d, d + 1))
-        mapped = ops.matmul(matrix, ops.cast(points, raw.dtype))  # [b, g, d, n]
-        last = np.array(self.bound_size()) - 1
-        index = (ops.swapaxes(mapped, -1, -2) + 1) / 2 * ops.cast(last, raw.dtype)
-        means = scale_means(index, self.bound_size(), method="clamp")
+        means = fused(
+            _map_grid,
+            self.num_tuples,
+            matrix,
+            grid_shape=self.grid_shape,
+            size=self.bound_size(),
+        )
         return ops.reshape(means, (-1, self.num_glimpses, *self.grid_shape, d))
+
+
+def _map_grid(matrix, grid_shape, size):
+    """The points `[b, g, n, d]` of grids mapped by `matrix` [b, g, d, d + 1], inside the tensor."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid_shape), indexing="ij")
+    points = np.stack([*axes, np.ones_like(axes[0])]).reshape(len(size) + 1, -1)  # [d + 1, n]
+    mapped = ops.matmul(matrix, ops.cast(points, matrix.dtype))  # [b, g, d, n]
+    # Axes before points: rows are long, and each has its own size.
+    half = ops.cast((np.array(size)[:, None] - 1) / 2, matrix.dtype)
+    index = (mapped + 1) * half
+    return ops.swapaxes(ops.minimum(ops.maximum(index, 0), 2 * half), -1, -2)

@@ -27,9 +27,11 @@ from hyperkeras.ops.argument_validation import (
     check_size,
 )
 from hyperkeras.ops.sparse.contraction import contract, exportable_contract
+from hyperkeras.ops.sparse.dense_weights import apply_weights, dense_weights, is_small
+from hyperkeras.ops.sparse.neighbors import read_neighbors
 from hyperkeras.ops.sparse.proportions import distribute
-from hyperkeras.ops.sparse.sampling import inside, sample_columns, sample_tuples, window_dims
-from hyperkeras.ops.sparse.weighted_gather import read, read_cells
+from hyperkeras.ops.sparse.sampling import draw_numbers, inside, sample_tuples, window_dims
+from hyperkeras.ops.sparse.weighted_gather import read_cells, read_drawn
 
 
 @keras.saving.register_keras_serializable(package="hyperkeras")
@@ -203,6 +205,10 @@ class SparseHyperlayer(keras.layers.Layer):
             self.source.build(shape)
         given = self.source.compute_output_spec(keras.KerasTensor(shape, self.compute_dtype))
         self._check_tuples(given)
+        k, i = given[0].shape[1], 2 ** len(self.size) + self.global_samples + self.local_samples
+        one_chunk = self.chunk_size in (None, k)
+        # Few cells for so many tuples: the weights are computed for all of them.
+        self._holds_whole = self._template is None and one_chunk and is_small(self.size, k * i, k)
 
     def _check_tuples(self, given: Sequence[Tensor]) -> None:
         shapes = [x.shape for x in given]
@@ -229,7 +235,8 @@ class SparseHyperlayer(keras.layers.Layer):
         if not training:
             outputs = self._rounded_output(given, 0, k, inputs)
         else:
-            in_range = [x[:, first:end] for x in given]
+            whole = end - first == k  # a slice of all costs a pass, and its gradient another
+            in_range = given if whole else tuple(x[:, first:end] for x in given)
             if getattr(self.source, "gives_integers", False):  # no mean lies between two tuples
                 outputs = self._rounded_output(in_range, first, end, inputs)
             else:
@@ -266,18 +273,37 @@ class SparseHyperlayer(keras.layers.Layer):
         """The output of tuples first to end, each divided among integer tuples near its mean."""
         means, sigmas, values = given
         if not self._reads_alone:
+            if self._holds_whole:
+                weights = self._small_weights(means, sigmas, values)
+                return apply_weights(weights, inputs, self.target_shape, self.carried_axes)
             tuples, weights = self._sampled_tuples(means, sigmas, values, first, end)
             return contract(tuples, weights, inputs, self.target_shape)
-        columns = sample_columns(
+        if not self.global_samples + self.local_samples:
+            _, (means, sigmas, values) = _for_each_sample((), given, inputs)
+            outputs = read_neighbors(means, sigmas, values, inputs, self.carried_axes)
+            return self._place(outputs, first, end)
+        sampling = self.global_samples, self.local_samples, window_dims(self.region, self.size)
+        numbers = draw_numbers(means, self.size, *sampling, self.seed_generator)
+        each, (means, sigmas, values) = _for_each_sample(numbers, given, inputs)
+        outputs = read_drawn(each, means, sigmas, values, inputs, *sampling)
+        return self._place(outputs, first, end)
+
+    def _small_weights(self, means: Tensor, sigmas: Tensor, values: Tensor) -> Tensor:
+        """The weights as a matrix `[b, outputs, inputs]`."""
+        tuples = self._sample(means)
+        outputs = len(self.target_shape)
+        return dense_weights(tuples, means, sigmas, values, self.size, outputs)
+
+    def _sample(self, means: Tensor) -> Tensor:
+        """Integer tuples near the means `[..., k, c]`."""
+        return sample_tuples(
             means,
             self.size,
             self.global_samples,
             self.local_samples,
             self.region,
-            self.seed_generator,
+            seed=self.seed_generator,
         )
-        each, (means, sigmas, values) = _for_each_sample(columns, given, inputs)
-        return self._place(read(each, means, sigmas, values, inputs), first, end)
 
     def _sampled_tuples(
         self, means: Tensor, sigmas: Tensor, values: Tensor, first: int, end: int
@@ -287,14 +313,7 @@ class SparseHyperlayer(keras.layers.Layer):
         chunks = (end - first) // chunk
         means, sigmas = (ops.reshape(x, (-1, chunks, chunk, x.shape[-1])) for x in (means, sigmas))
         values = ops.reshape(values, (-1, chunks, chunk))
-        tuples = sample_tuples(
-            means,
-            self.size,
-            self.global_samples,
-            self.local_samples,
-            self.region,
-            seed=self.seed_generator,
-        )  # [b, chunks, i, c]
+        tuples = self._sample(means)  # [b, chunks, i, c]
         i, size = tuples.shape[2], self.size
         full = ops.reshape(tuples, (-1, chunks * i, len(size)))
         if self._template is not None:

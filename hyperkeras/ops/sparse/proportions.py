@@ -7,6 +7,7 @@ from keras import ops
 
 from hyperkeras.annotations import Tensor
 from hyperkeras.ops.argument_validation import check_columns, check_size
+from hyperkeras.ops.sparse.blocks import by_blocks
 from hyperkeras.ops.sparse.duplicates import duplicate_mask
 
 EPSILON = 1e-6
@@ -91,9 +92,9 @@ def distribute(
     tuples, means, sigmas, size = _checked(tuples, means, sigmas, size)
     copies = duplicate_mask(tuples, size)
     i, k, c = tuples.shape[-2], means.shape[-2], len(size)
-    fixed = (ops.reshape(tuples, (-1, i, c)), ops.reshape(copies, (-1, i)))  # no gradient
-    weigh = _weigh(fixed)
-    rows = weigh(
+    rows = _distribute(
+        ops.reshape(tuples, (-1, i, c)),
+        ops.reshape(copies, (-1, i)),
         ops.reshape(means, (-1, k, c)),
         ops.reshape(sigmas, (-1, k, c)),
         ops.reshape(ops.convert_to_tensor(values), (-1, k)),
@@ -101,16 +102,19 @@ def distribute(
     return ops.reshape(rows, ops.shape(copies))
 
 
-def _weigh(fixed):
+def _distribute(tuples, copies, means, sigmas, values):
+    fixed = (tuples, copies)  # no gradient
+    size = max(1, BLOCK // (tuples.shape[1] * means.shape[1]))
+
     @ops.custom_gradient
     def weigh(means, sigmas, values):
         def grad(*args, upstream=None):
             dw = args[0] if upstream is None else upstream
-            return _by_blocks(_weights_gradient, (*fixed, means, sigmas, values, dw))
+            return by_blocks(_weights_gradient, (*fixed, means, sigmas, values, dw), size)
 
-        return _by_blocks(_weights, (*fixed, means, sigmas, values)), grad
+        return by_blocks(_weights, (*fixed, means, sigmas, values), size), grad
 
-    return weigh
+    return weigh(means, sigmas, values)
 
 
 def _weights(tuples, copies, means, sigmas, values):

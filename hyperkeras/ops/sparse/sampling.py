@@ -72,9 +72,45 @@ def sample_columns(
     seed: Seed,
 ) -> list[Tensor]:
     """The tuples of `sample_tuples` column by column, samples first: c times `[i, ..., k]`."""
-    means, window, seeds = ops.stop_gradient(means), window_dims(region, size), _seeds(seed)
-    everywhere = _draw(means, global_samples, size, seeds)
-    around = _draw(means, local_samples, window, seeds)
+    window = window_dims(region, size)
+    numbers = draw_numbers(means, size, global_samples, local_samples, window, seed)
+    return place_columns(means, numbers, size, global_samples, local_samples, window)
+
+
+def draw_numbers(
+    means: Tensor,
+    size: Sequence[int],
+    global_samples: int,
+    local_samples: int,
+    window: Sequence[int],
+    seed: Seed,
+) -> list[Tensor]:
+    """All that is drawn for `sample_columns`: integers, each for neighboring columns `[i, ..., k]`.
+
+    Drawing costs more than dividing, so columns come from one number while it is small.
+    """
+    seeds = _seeds(seed)
+    return [
+        keras.random.randint(
+            (count, *ops.shape(means)[:-1]), 0, math.prod(pack), dtype="int32", seed=next(seeds)
+        )
+        for count, dims in ((global_samples, size), (local_samples, window))
+        for pack in _packs(count, dims)
+    ]
+
+
+def place_columns(
+    means: Tensor,
+    numbers: Sequence[Tensor],
+    size: Sequence[int],
+    global_samples: int,
+    local_samples: int,
+    window: Sequence[int],
+) -> list[Tensor]:
+    """`sample_columns` from the numbers drawn: neighbors, and where the numbers say."""
+    means, cut = ops.stop_gradient(means), len(_packs(global_samples, size))
+    everywhere = _columns_of(numbers[:cut], _packs(global_samples, size))
+    around = _columns_of(numbers[cut:], _packs(local_samples, window))
     columns = []
     for j, (s, w) in enumerate(zip(size, window, strict=True)):
         mu = means[..., j]  # [..., k]
@@ -118,20 +154,21 @@ def inside(index: Tensor, last: int | np.ndarray) -> Tensor:
     return ops.minimum(ops.maximum(index, 0), last.astype("int32"))
 
 
-def _draw(means, count, dims, seeds):
-    """`count` index tuples below `dims` for each mean, column by column: c times `[count, ..., k]`.
-
-    Drawing costs more than dividing, so neighboring columns come from one number while it is small.
-    """
-    packs, columns = [], []
+def _packs(count, dims):
+    """Columns of `dims` that share a number, if any is drawn."""
+    packs = []
     for s in dims if count else ():
         if packs and math.prod(packs[-1]) * s <= PACK:
             packs[-1].append(s)
         else:
             packs.append([s])
-    shape = (count, *ops.shape(means)[:-1])
-    for pack in packs:
-        rest = keras.random.randint(shape, 0, math.prod(pack), dtype="int32", seed=next(seeds))
+    return packs
+
+
+def _columns_of(numbers, packs):
+    """The columns that share `numbers`: a tensor for each of the dims in `packs`."""
+    columns = []
+    for rest, pack in zip(numbers, packs, strict=True):
         for j in range(1, len(pack)):
             inner = math.prod(pack[j:])
             # Exact below 2**22: half an integer is farther from the next than any rounding.

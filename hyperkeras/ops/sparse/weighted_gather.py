@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from keras import ops
 
 from hyperkeras.annotations import Tensor
+from hyperkeras.ops.sparse.compilation import take
 from hyperkeras.ops.sparse.contraction import row_numbers
 from hyperkeras.ops.sparse.duplicates import copies_among, index_dtype, linear_keys
 from hyperkeras.ops.sparse.proportions import EPSILON, lowest
+from hyperkeras.ops.sparse.sampling import place_columns
 
 
 def read(
@@ -52,6 +54,22 @@ def read(
     return ops.cast(ops.reshape(y, (*ops.shape(values), *carried)), x.dtype)
 
 
+def read_drawn(
+    numbers: Sequence[Tensor],
+    means: Tensor,
+    sigmas: Tensor,
+    values: Tensor,
+    x: Tensor,
+    global_samples: int,
+    local_samples: int,
+    window: Sequence[int],
+) -> Tensor:
+    """`read` of the tuples that `place_columns` makes of numbers `[i, b, k]` drawn."""
+    size = tuple(int(s) for s in x.shape[1 : 1 + means.shape[-1]])
+    columns = place_columns(means, numbers, size, global_samples, local_samples, window)
+    return read(columns, means, sigmas, values, x)
+
+
 def read_cells(columns: Sequence[Tensor], values: Tensor, x: Tensor) -> Tensor:
     r"""`read` where each mean has one integer tuple: nothing is divided or normalized.
 
@@ -75,12 +93,17 @@ def read_cells(columns: Sequence[Tensor], values: Tensor, x: Tensor) -> Tensor:
 
 def _gather(x, keys, cells, p):
     """The cells `[i, b, k, p]` of `x` with linear indices `keys` [i, b, k]."""
+    first = first_cells(x, cells, p)
+    return take(ops.reshape(x, (-1, p)), ops.cast(keys[0], first.dtype) + first)
+
+
+def first_cells(x: Tensor, cells: int, p: int) -> Tensor:
+    """Where the `cells` of each sample of `x`, of p numbers each, begin among all: `[b, 1]`."""
     b = ops.shape(x)[0]
     # 2**12 samples, or as many as are known, of this size in 32 bits
     fits = cells * (b if isinstance(b, int) else 2**12) <= 2**31
     dtype = "int32" if fits else index_dtype()
-    first = ops.cast(row_numbers(ops.reshape(x, (-1, cells * p))), dtype) * cells  # [b, 1]
-    return ops.take(ops.reshape(x, (-1, p)), ops.cast(keys[0], dtype) + first, axis=0)
+    return ops.cast(row_numbers(ops.reshape(x, (-1, cells * p))), dtype) * cells
 
 
 def _weighted(columns, copies):

@@ -91,7 +91,9 @@ def test_columns_that_share_a_number_have_one_for_each_cell(packs, monkeypatch):
         return keras.ops.reshape(keras.ops.arange(max(0, high - 2**16), high, dtype=dtype), (-1, 1))
 
     monkeypatch.setattr(keras.random, "randint", last_numbers)
-    columns = sampling._draw(np.zeros((1, 1)), 1, sum(packs, ()), iter("abc"))
+    size = sum(packs, ())
+    numbers = sampling.draw_numbers(np.zeros((1, 1)), size, 1, 0, size, None)
+    columns = sampling._columns_of(numbers, sampling._packs(1, size))
     for pack in packs:
         cells = np.prod(pack, dtype="int64")
         assert highs.pop(0) == cells
