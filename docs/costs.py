@@ -23,6 +23,10 @@ NAMES = {
         "the same, drawn for each sample",
     ),
     "growth": ("`SparseHyperlayer`, {size:,} inputs, outputs and tuples", "dense layer"),
+    "autoencoder_step": (
+        "autoencoder of {size} × {size}, wired by the image's pose",
+        "a dense one of as many weights",
+    ),
     "glimpse": ("`Glimpse` of {side} × {side} in {size} × {size}", "bilinear crop"),
     "glimpse_conv": (
         "the same with a localization network of 10 million weights",

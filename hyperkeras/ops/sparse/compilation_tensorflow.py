@@ -10,7 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from hyperkeras.ops.rnn.internals_tensorflow import in_forward_mode, operations_are_watched
+from hyperkeras.ops.rnn.on_tensorflow.internals_tensorflow import (
+    in_forward_mode,
+    operations_are_watched,
+)
 from hyperkeras.ops.sparse.contraction_tensorflow import compiles_with_xla
 
 

@@ -20,6 +20,8 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 * `quicksort`: the soft sort of sets of n elements of 784 numbers, whose splits are multiplied with
   each other before the elements, against a sparse product of the elements a split;
 * `growth`: n inputs, n outputs and n tuples in chunks of 10 against a dense layer;
+* `autoencoder_step`: the sparse network of the task `autoencoder`, two layers wired by affine maps,
+  against its dense one, which has as many weights;
 * `hyper_lstm`, `layer_norm_lstm`, `hyper_rnn`: forward and backward against `keras.layers.LSTM` of
   the same units; `hyper_lstm_length`: the first for longer and longer sequences (its size);
 * `hyper_lstm_compile`: compiling, for sequences of as many different lengths as its size: what
@@ -29,7 +31,8 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 * `per_sample_mlp`: a `Hypernetwork` of three dense layers, weights for each of 64 samples, against
   the same with one set of weights for all: the ratio is the price of weights a sample;
 * `per_sample_conv`: a 3 × 3 convolution with a kernel a sample against `vectorized_map`;
-* on JAX and PyTorch (`KERAS_BACKEND`) the recurrent layers and `per_sample_mlp` can be measured;
+* on JAX and PyTorch (`KERAS_BACKEND`) the recurrent layers, `per_sample_mlp` and the sparse layers'
+  training steps can be measured;
 * `graph_conv`, `graph_transform`: the sparse layers on a random graph of n nodes and 10 n edges
   against a GCN layer: time and memory against edges;
 * `head_*`: the heads of a hypernetwork, which make the weights of eight equal dense layers from 32
@@ -50,12 +53,16 @@ from reproductions.tasks.speed import graph_steps, head_steps, recurrent_steps, 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
     *("glimpse", "glimpse_conv", "wide_resnet", "quicksort", "growth"),
+    "autoencoder_step",
     *recurrent_steps.MODELS,
     *("per_sample_mlp", "per_sample_conv"),
     *graph_steps.MODELS,
     *head_steps.MODELS,
 )
-BY_BACKEND = ("layer_norm_lstm", "hyper_lstm", "hyper_rnn", "per_sample_mlp")  # drawn by backend
+BY_BACKEND = (  # drawn by backend
+    *("layer_norm_lstm", "hyper_lstm", "hyper_rnn", "per_sample_mlp"),
+    *("identity_step", "identity_step_shared", "glimpse", "autoencoder_step"),
+)
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
 DATA = {"random": "normal numbers"}
@@ -130,6 +137,10 @@ def configurations(model, preset, data):
         return [base | dict(size=10 if small else 16, batch=2 if small else 64)]
     if model == "quicksort":
         return [base | dict(size=n, batch=64, features=784, samples=2) for n in sizes["sorted"]]
+    if model == "autoencoder_step":
+        small = preset == "smoke"
+        sizes = dict(size=16, batch=8, latent=8) if small else dict(size=28, batch=128, latent=16)
+        return [base | sizes]
     if model.startswith("identity"):
         return [base | dict(size=sizes["identity"], batch=64, samples=4, region=4)]
     if model.startswith("glimpse"):
@@ -307,7 +318,10 @@ TASK = Task(
     labels=LABELS,
     display=Display(
         families={
-            "sparse": ("contract*", "identity_*", "glimpse*", "quicksort", "growth", "graph_*"),
+            "sparse": (
+                *("contract*", "identity_*", "glimpse*", "quicksort", "growth", "graph_*"),
+                "autoencoder_step",
+            ),
             "static": ("wide_resnet",),
             "dynamic": ("hyper_*",),
             "hypernetwork": ("per_sample_*", "head_*"),

@@ -24,6 +24,7 @@ def build(model, contender, config, seed):
         "wide": _wide_resnets,
         "quicksort": _quicksorts,
         "growth": _growths,
+        "autoencoder": _autoencoders,
         "per": per_sample_step,
     }
     return makers[model.split("_")[0]](model, contender, config)
@@ -74,6 +75,7 @@ def _identities(model, contender, config):
     as_it_stands = model == "identity_step" and contender == "other"
     source = layers.FreeSource(n, sigma_scale=0.1, shared=shared)
     layer = layers.SparseHyperlayer((n,), source, None, samples, samples, config["region"])
+    layer.build((None, n))
     return _training_step(plain(layer) if as_it_stands else layer, (config["batch"], n))
 
 
@@ -179,13 +181,32 @@ def _growths(model, contender, config):
     return _training_step(layer, (config["batch"], n))
 
 
+def _autoencoders(model, contender, config):
+    """`train_on_batch` of the networks of the task `autoencoder`, by its settings."""
+    import keras
+
+    from reproductions.tasks import autoencoder
+    from reproductions.tasks.autoencoder import networks
+
+    name = "sparse" if contender == "ours" else "dense"
+    sizes = (autoencoder.LARGE if config["size"] == 28 else autoencoder.TINY)[name]
+    shape = (config["size"], config["size"], 1)
+    network = networks.autoencoder(name, False, shape, latent=config["latent"], **sizes)
+    network.compile(keras.optimizers.Adam(0.003), networks.cross_entropy)
+    images = keras.random.uniform((config["batch"], *shape))
+    return lambda: network.train_on_batch(images, images)
+
+
 def _training_step(layer, shape, target=None):
     """Towards `target`, or the input itself."""
     import keras
-    import tensorflow as tf
 
     if not layer.built:
         layer.build(shape)
+    if keras.backend.backend() != "tensorflow":
+        return _train_on_batch(layer, shape, target)
+    import tensorflow as tf
+
     optimizer = keras.optimizers.Adam(0.005)
     optimizer.build(layer.trainable_variables)
     x = tf.random.normal(shape)
@@ -202,22 +223,31 @@ def _training_step(layer, shape, target=None):
     return lambda: step().numpy()
 
 
+def _train_on_batch(layer, shape, target):
+    """A training step by Keras's own trainer, on any backend."""
+    import keras
+
+    network = keras.Sequential([keras.Input(shape[1:]), layer])
+    network.compile(keras.optimizers.Adam(0.005), "mse")
+    x = keras.random.normal(shape)
+    y = x if target is None else keras.ops.full((shape[0], *network.output_shape[1:]), target)
+    return lambda: network.train_on_batch(x, y)
+
+
 def plain(layer):
-    """`layer` with the proportions' equation as it stands, [b, i, k, r] and all."""
-    import tensorflow as tf
+    """`layer`, built, with the proportions' equation as it stands, [b, i, k, r] and all."""
+    import keras
 
     from hyperkeras import ops
 
     def sample(means, sigmas, values, first, end):
-        tuples = ops.sample_tuples(
-            means, layer.size, layer.global_samples, layer.local_samples, layer.region
-        )
-        difference = tf.cast(tuples[:, :, None], tf.float32) - means[:, None]  # [b, i, k, r]
-        exponent = tf.reduce_sum(difference**2 / (1e-6 + sigmas[:, None]), axis=-1)
-        first_copies = tf.cast(~ops.duplicate_mask(tuples, layer.size), tf.float32)
-        q = tf.exp(-exponent / 2) * first_copies[..., None]
-        q = q / (tf.reduce_sum(q, axis=1, keepdims=True) + 1e-6)
-        return tuples, tf.reduce_sum(q * values[:, None], axis=-1)
+        tuples = layer._sample(means)
+        difference = keras.ops.cast(tuples[:, :, None], "float32") - means[:, None]  # [b, i, k, r]
+        exponent = keras.ops.sum(difference**2 / (1e-6 + sigmas[:, None]), axis=-1)
+        copies = ops.duplicate_mask(tuples, layer.size)
+        q = keras.ops.where(copies[..., None], 0.0, keras.ops.exp(-exponent / 2))
+        q = q / (keras.ops.sum(q, axis=1, keepdims=True) + 1e-6)
+        return tuples, keras.ops.sum(q * values[:, None], axis=-1)
 
-    layer._sampled_tuples = sample
+    layer._holds_whole, layer._sampled_tuples = False, sample
     return layer
