@@ -32,7 +32,7 @@ HELPERS = (
 )
 MAY_IMPORT = {
     "hyperkeras.annotations": (),
-    "hyperkeras.ops": ("hyperkeras.annotations",),
+    "hyperkeras.ops": ("hyperkeras.annotations", "hyperkeras.keras_internals"),
     "hyperkeras.initializers": ("hyperkeras.annotations", "hyperkeras.ops"),
     "hyperkeras.regularizers": ("hyperkeras.annotations", "hyperkeras.ops"),
     "hyperkeras.keras_internals": (),
