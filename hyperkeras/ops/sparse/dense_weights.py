@@ -96,5 +96,6 @@ def _factor(means, sigmas, size, columns):
     for r, place in zip(columns, places, strict=True):
         delta = ops.cast(place, means.dtype) - means[..., r, None]
         exponent = exponent + ops.square(delta) / (-2 * (EPSILON + sigmas[..., r, None]))
-    nearest = ops.stop_gradient(ops.max(exponent, axis=-1, keepdims=True))
+    # From −∞, since there may be no sample.
+    nearest = ops.stop_gradient(ops.max(exponent, axis=-1, keepdims=True, initial=-np.inf))
     return ops.exp(exponent - nearest)
