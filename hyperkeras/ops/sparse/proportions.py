@@ -151,29 +151,6 @@ def _columns(tuples, means, sigmas):
         yield delta, 1 / (EPSILON + sigmas[..., r, None])  # [..., k, 1]
 
 
-def _by_blocks(fn, arrays):
-    """`fn` of arrays with the same first axis, a block of rows at a time."""
-    rows = ops.shape(arrays[0])[0]
-    size = max(1, BLOCK // (arrays[0].shape[1] * arrays[2].shape[1]))
-    blocks = (rows + size - 1) // size
-    if not isinstance(rows, int):
-        blocks = ops.maximum(blocks, 1)
-    elif blocks <= 1:
-        return fn(*arrays)
-    size = (rows + blocks - 1) // blocks
-    padding = blocks * size - rows
-
-    def split(x):
-        x = ops.pad(x, [[0, padding]] + [[0, 0]] * (len(x.shape) - 1))
-        return ops.reshape(x, (blocks, size, *x.shape[1:]))
-
-    def join(x):
-        return ops.reshape(x, (blocks * size, *x.shape[2:]))[:rows]
-
-    out = ops.map(lambda block: fn(*block), tuple(split(x) for x in arrays))
-    return tuple(join(x) for x in out) if isinstance(out, (tuple, list)) else join(out)
-
-
 def _checked(tuples, means, sigmas, size):
     tuples, means = ops.convert_to_tensor(tuples), ops.convert_to_tensor(means)
     sigmas, size = ops.convert_to_tensor(sigmas), check_size(size)
