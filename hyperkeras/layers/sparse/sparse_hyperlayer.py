@@ -41,12 +41,14 @@ class SparseHyperlayer(keras.layers.Layer):
     .. math:: y[o] = \sum_{t = (o, j)} w_t\, x[j], \qquad w_t = \sum_k q(t \mid k)\, v_k
 
     The weight tensor has rank r: the output's dims, then the input's. It is not stored densely,
-    but as k continuous index tuples. (In training a tensor of at most 32 cells for each integer
-    tuple is computed whole within a step, which is faster; larger ones never are.) Each tuple is a Gaussian (mean μ, variance σ) with a value v.
+    but as k continuous index tuples. Each tuple is a Gaussian (mean μ, variance σ) with a value v.
     The source gives all three. In training, the value of a tuple is divided among the integer
     tuples next to its mean, and among tuples drawn globally and near it, in the proportions q.
     Gradients reach μ, σ and v through w. At inference each mean is rounded (half to even) to one
     integer tuple, which has the whole value v. Nothing is drawn then.
+
+    A training step computes a tensor of at most 32 cells for each integer tuple whole, if all
+    tuples are one chunk, which is faster. Larger tensors are never held.
 
     Tuples are cut into chunks. Duplicates and proportions are computed inside a chunk, which costs
     O(chunk²). With chunks of constant size, time and memory are linear in k.
