@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from hyperkeras.ops.rnn.on_torch.internals_torch import is_in_torch_func
+from hyperkeras.ops.internals_torch import is_in_torch_func
 
 
 def any_layout() -> AbstractContextManager:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from hyperkeras.annotations import Tensor
-from hyperkeras.ops.rnn.on_tensorflow.internals_tensorflow import (
+from hyperkeras.ops.internals_tensorflow import (
     in_forward_mode,
     operations_are_watched,
 )

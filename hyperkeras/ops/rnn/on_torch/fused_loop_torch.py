@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from keras import tree
 
-from hyperkeras.ops.rnn.on_torch.internals_torch import is_transformed
+from hyperkeras.ops.internals_torch import is_transformed
 
 
 class FusedRecurrence:

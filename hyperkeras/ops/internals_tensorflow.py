@@ -1,4 +1,4 @@
-"""What the fast recurrent path needs of TensorFlow beyond its public names, each with the reason.
+"""What the fast paths need of TensorFlow beyond its public names, each with the reason.
 
 No other file of the library imports from `tensorflow.python`, so that a new release of TensorFlow
 is checked here.
