@@ -19,7 +19,8 @@ def per_sample_dense(x: Tensor, kernel: Tensor) -> Tensor:
 
     Args:
         x: Tensor of shape `[b, ..., i]`.
-        kernel: Tensor of shape `[b, i, o]`, or `[i, o]` for the same kernel in all samples.
+        kernel: Tensor of shape `[b, i, o]`; `[1, i, o]` or `[i, o]` for the same kernel in all
+            samples.
 
     Returns:
         Tensor of shape `[b, ..., o]`.
@@ -32,6 +33,10 @@ def per_sample_dense(x: Tensor, kernel: Tensor) -> Tensor:
     ```
     """
     x, kernel = ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)
+    if len(kernel.shape) == 3 and kernel.shape[0] == 1:
+        # A plain product. As a batch of one inside `vectorized_map` it would be broadcast, which
+        # TensorFlow up to 2.21 gets wrong with oneDNN on some processors: its issue 117700.
+        kernel = kernel[0]
     if len(kernel.shape) == 2 or len(x.shape) == 3:
         return ops.matmul(x, kernel)
     middle, (i, o) = ops.shape(x)[1:-1], kernel.shape[1:]

@@ -126,7 +126,8 @@ class Replay(Learner):
         made = []
         for decoder in self.finished:
             z = rng.normal(size=shape).astype("float32")
-            x = 1 / (1 + np.exp(-decoder.predict(z, batch_size=1000, verbose=0)))
+            logits = decoder.predict(z, batch_size=1000, verbose=0)
+            x = keras.ops.convert_to_numpy(keras.ops.sigmoid(logits))
             made.append(x.reshape(len(block), size, -1))
         x = np.concatenate(made, axis=1)
         rows = x.reshape(-1, self.pixels)
