@@ -119,6 +119,8 @@ class Replay(Learner):
 
     def replayed(self, before, block, rng):
         """For each batch of `block` digits of all earlier tasks, and their soft targets."""
+        from keras import ops
+
         if not self.finished:
             return None
         size = -(-self.config["batch"] // len(self.finished))
@@ -127,7 +129,7 @@ class Replay(Learner):
         for decoder in self.finished:
             z = rng.normal(size=shape).astype("float32")
             logits = decoder.predict(z, batch_size=1000, verbose=0)
-            x = keras.ops.convert_to_numpy(keras.ops.sigmoid(logits))
+            x = ops.convert_to_numpy(ops.sigmoid(logits))
             made.append(x.reshape(len(block), size, -1))
         x = np.concatenate(made, axis=1)
         rows = x.reshape(-1, self.pixels)
