@@ -21,6 +21,7 @@ from hyperkeras.ops.graph.candidates import (
     candidate_proportions,
     nearest_candidates,
 )
+from hyperkeras.ops.graph.edge_sums import processor_path, sum_at, take
 from hyperkeras.ops.graph.message_passing import (
     at_least,
     exportable_propagate,
@@ -210,12 +211,13 @@ class SparseGraphConv(GraphLayer):
     def _share(self, x, edges, edge_values, mass, positions, means, sigmas):
         """The same, divided by the sum of shares at the nodes, of which there are fewer."""
         shares = neighbor_shares(edges, positions, means, sigmas, mass)
-        if edge_values is None:  # summed as one more feature
+        if edge_values is None and processor_path(x) is None:  # summed as one more feature
             y = propagate_each(edges, shares, ops.concatenate([x, ops.ones_like(x[:, :1])], axis=1))
             read, whole = y[..., :-1], y[..., -1:]
         else:
-            read = propagate_each(edges, shares * ops.sign(edge_values)[:, None], x)
-            whole = ops.segment_sum(shares, edges[:, 0], num_segments=ops.shape(x)[0])[..., None]
+            signs = 1 if edge_values is None else ops.sign(edge_values)[:, None]
+            read = propagate_each(edges, shares * signs, x)
+            whole = sum_at(edges[:, 0], shares, ops.shape(x)[0])[..., None]
         return ops.unstack(read / at_least(whole), axis=1)
 
     def _read_anywhere(self, x, node_graph, positions, means, sigmas, training):
@@ -226,7 +228,7 @@ class SparseGraphConv(GraphLayer):
         )  # [c, n, k]
         if self.rounded and not training:
             nodes = nearest_candidates(nodes, positions, means)
-            return [ops.take(x, nodes[:, k], axis=0) for k in range(self.global_neighbors)]
+            return [take(x, nodes[:, k]) for k in range(self.global_neighbors)]
         proportions = candidate_proportions([nodes], positions, [means], sigmas)[..., None]
         return [
             ops.sum(ops.take(x, nodes[..., k], axis=0) * proportions[:, :, k], axis=0)

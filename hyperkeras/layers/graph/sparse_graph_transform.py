@@ -15,6 +15,7 @@ from hyperkeras.ops.graph.candidates import (
     nearest_candidates,
     proportions_at,
 )
+from hyperkeras.ops.graph.edge_sums import take
 from hyperkeras.ops.graph.message_passing import exportable_propagate, propagate, propagate_pairs
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # each end below its mean or above
@@ -134,31 +135,30 @@ class SparseGraphTransform(GraphLayer):
         positions, means, sigmas, values = self._tuples(high, logits, edges)
         if edge_values is not None:
             values = values * edge_values[:, None]
-        columns, proportions = self._wire(edges, node_graph, positions, means, sigmas, training)
-        if proportions is not None:
-            values = proportions * values  # [c, e, k]
+        pairs, proportions = self._wire(edges, node_graph, positions, means, sigmas, training)
+        parts = [values] if proportions is None else [q * values for q in proportions]
         if self.output_kind == "nodes":
-            return self.split(ops.cast(_product(columns, values, high), self.compute_dtype), given)
-        moved = ops.reshape(_edges_first(ops.stack(columns, axis=-1)), (-1, 2))
-        values = ops.reshape(_edges_first(values), (-1,))
-        values = ops.cast(values, self.compute_dtype)
+            return self.split(ops.cast(_product(pairs, parts, high), self.compute_dtype), given)
+        ends = [ops.stack(pair, axis=-1) for pair in pairs]  # [e, k, 2]
+        moved = ops.reshape(ops.stack(ends, axis=2), (-1, 2))
+        values = ops.cast(ops.reshape(ops.stack(parts, axis=-1), (-1,)), self.compute_dtype)
         return (moved, values) if len(given.shape) == 2 else _rows(moved, values, given)
 
     def _tuples(self, x, logits, edges):
         """Positions `[n, k]`; means of both ends, variances and values `[e, k]`."""
         i, j = edges[:, 0], edges[:, 1]
         sent, received = ops.split(ops.matmul(x, self.ends_kernel), 2, axis=-1)  # [n, h]
-        hidden = ops.take(sent, i, axis=0) + ops.take(received, j, axis=0) + self.hidden_bias
+        hidden = take(sent, i) + take(received, j) + self.hidden_bias
         raw = ops.matmul(ops.tanh(hidden), self.head_kernel) + self.head_bias
         *shifts, sigmas, values = ops.split(raw, 4, axis=-1)
         means = [
-            ops.sigmoid(ops.take(logits, end, axis=0) + shift)
+            ops.sigmoid(take(logits, end) + shift)
             for end, shift in zip((i, j), shifts, strict=True)
         ]
         return ops.sigmoid(logits), means, self.variances(sigmas), 1 + values
 
     def _wire(self, edges, node_graph, positions, means, sigmas, training):
-        """Candidates' nodes, two times `[c, e, k]`, and their proportions, or None for c = 1."""
+        """The candidates, c pairs of nodes `[e, k]`, and their proportions, or None for c = 1."""
         graph = None if node_graph is None else ops.take(node_graph, edges[:, 0], axis=0)
         samples = (self.global_samples, self.local_samples) if training else (0, 0)
         own, near = [], []
@@ -169,22 +169,19 @@ class SparseGraphTransform(GraphLayer):
                     positions, mean, node_graph, graph, *samples, self.region, self.seed_generator
                 )
             )
+        ends = [ops.concatenate(nodes, axis=0) for nodes in zip(own, near, strict=True)]
         if not training:
-            columns = [
-                nearest_candidates(ops.concatenate([itself, both], axis=0), positions, mean)
-                for itself, both, mean in zip(own, near, means, strict=True)
+            nearest = [
+                nearest_candidates(nodes, positions, mean)
+                for nodes, mean in zip(ends, means, strict=True)
             ]
-            return [column[None] for column in columns], None
-        columns, distance = [], 0.0
-        for corner, itself, both, mean in zip(
-            zip(*CORNERS, strict=True), own, near, means, strict=True
-        ):
-            ends = ops.concatenate([itself, both], axis=0)
-            squares = ops.square(at_nodes(positions, ends) - mean)
-            # The edge itself, its corners, and what is drawn.
-            columns.append(_chosen(ends, corner))
-            distance = distance + _chosen(squares, corner)
-        return columns, proportions_at(columns, distance, sigmas)
+            return [tuple(nearest)], None
+        squares = [
+            ops.square(at_nodes(positions, nodes) - mean)
+            for nodes, mean in zip(ends, means, strict=True)
+        ]
+        pairs, distances = _pairs(ends), [a + b for a, b in _pairs(squares)]
+        return pairs, proportions_at(pairs, distances, sigmas)
 
     def compute_output_shape(self, x_shape: Shape, *args: Any, **kwargs: Any) -> Any:
         if self.output_kind == "nodes":
@@ -207,42 +204,29 @@ class SparseGraphTransform(GraphLayer):
         }
 
 
-def _chosen(ends, corner):
-    """Of the edge's own node, those next to the mean and drawn ones: one for each candidate."""
-    return ops.concatenate([ends[:1], *(ends[1 + a : 2 + a] for a in corner), ends[3:]], axis=0)
+def _pairs(ends):
+    """For each candidate what belongs to its two ends, from two times `[3 + samples, e, k]`.
+
+    The edge itself, its corners, and what is drawn.
+    """
+    s, t = (ops.unstack(end) for end in ends)
+    corners = [(s[1 + a], t[1 + b]) for a, b in CORNERS]
+    return [(s[0], t[0]), *corners, *zip(s[3:], t[3:], strict=True)]
 
 
-def _product(columns, values, x):
+def _product(pairs, values, x):
     """The new adjacency times x, few candidates at a time: not all messages are held at once."""
-    flat = [[ops.reshape(end[c], (-1,)) for c in range(end.shape[0])] for end in columns]
-    if len(values.shape) == 2:  # no candidates but one
-        values = values[None]
-    weights = [ops.reshape(values[c], (-1,)) for c in range(len(flat[0]))]
-    if is_exporting():
-        return sum(
-            exportable_propagate(ops.stack([i, j], axis=-1), w, x)
-            for i, j, w in zip(*flat, weights, strict=True)
-        )
-    sources, targets = flat
-    single, y = range(len(weights)), 0.0
-    if len(weights) > len(CORNERS):  # which share their ends
-        single = [0, *single[5:]]
-        y = propagate_pairs(
-            [sources[1], sources[3]],
-            [targets[1], targets[2]],
-            ops.stack([ops.stack(weights[1:3]), ops.stack(weights[3:5])]),
-            x,
-        )
-    for c in single:
-        y = y + propagate(ops.stack([sources[c], targets[c]], axis=-1), weights[c], x)
+    pairs = [[ops.reshape(end, (-1,)) for end in pair] for pair in pairs]
+    values = [ops.reshape(w, (-1,)) for w in values]
+    product = exportable_propagate if is_exporting() else propagate
+    y: Tensor = 0.0
+    if len(pairs) > len(CORNERS) and not is_exporting():  # which share their ends
+        sources, targets = (pairs[1][0], pairs[3][0]), (pairs[1][1], pairs[2][1])
+        y = propagate_pairs(sources, targets, (values[1:3], values[3:5]), x)
+        pairs, values = pairs[:1] + pairs[5:], values[:1] + values[5:]
+    for pair, w in zip(pairs, values, strict=True):
+        y = y + product(ops.stack(pair, axis=-1), w, x)
     return y
-
-
-def _edges_first(x):
-    """[c, e, k, ...] as [e, k, c, ...]; a tensor [e, k] stays."""
-    if len(x.shape) == 2:
-        return x
-    return ops.transpose(x, (1, 2, 0, *range(3, len(x.shape))))
 
 
 def _rows(edges, values, x):

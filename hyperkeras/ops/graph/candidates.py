@@ -1,11 +1,13 @@
 """Candidate nodes of continuous tuples, and the proportions of the value that each gets."""
 
+import functools
 from collections.abc import Sequence
 
 import keras
 from keras import ops
 
 from hyperkeras.annotations import Seed, Tensor
+from hyperkeras.ops.graph.edge_sums import take
 from hyperkeras.ops.graph.message_passing import EPSILON, IMPOSSIBLE, TIE
 
 
@@ -77,7 +79,7 @@ def at_nodes(table: Tensor, nodes: Tensor) -> Tensor:
     n, k = ops.shape(table)
     # A search's middle may be one beyond the last place; what is found there is not used.
     flat = ops.clip(nodes, 0, n - 1) * k + ops.arange(k, dtype="int32")
-    return ops.take(ops.reshape(table, (-1,)), flat, axis=0)
+    return take(ops.reshape(table, (-1,)), flat)
 
 
 def candidate_nodes(
@@ -178,20 +180,29 @@ def candidate_proportions(
     distance: Tensor = 0.0
     for nodes, mean in zip(columns, means, strict=True):
         distance = distance + ops.square(at_nodes(positions, nodes) - mean)
-    return proportions_at(columns, distance, sigmas)
+    candidates = list(zip(*(ops.unstack(nodes) for nodes in columns), strict=True))
+    return ops.stack(proportions_at(candidates, ops.unstack(distance), sigmas))
 
 
-def proportions_at(columns: Sequence[Tensor], distance: Tensor, sigmas: Tensor) -> Tensor:
-    """`candidate_proportions` at squared distances `[c, t, k]`."""
-    logits = distance / (-2 * (EPSILON + sigmas))
-    copies = [ops.zeros_like(logits[0], dtype="bool")]
-    for c in range(1, logits.shape[0]):
-        same: Tensor = True  # as each of the earlier ones
-        for nodes in columns:
-            same = ops.logical_and(same, nodes[:c] == nodes[c])
-        copies.append(ops.any(same, axis=0))
-    logits = ops.where(ops.stack(copies, axis=0), IMPOSSIBLE, logits)
-    return ops.softmax(logits, axis=0)
+def proportions_at(
+    candidates: Sequence[Sequence[Tensor]], distances: Sequence[Tensor], sigmas: Tensor
+) -> list[Tensor]:
+    """`candidate_proportions` of tuples of nodes `[t, k]` at squared distances `[t, k]`."""
+    factor = 1 / (-2 * (EPSILON + sigmas))
+    logits: list[Tensor] = []
+    for c, nodes in enumerate(candidates):
+        copy = None
+        for earlier in candidates[:c]:
+            same = None
+            for a, b in zip(nodes, earlier, strict=True):
+                same = a == b if same is None else ops.logical_and(same, a == b)
+            copy = same if copy is None else ops.logical_or(copy, same)
+        logit = distances[c] * factor
+        logits.append(logit if copy is None else ops.where(copy, IMPOSSIBLE, logit))
+    best = ops.stop_gradient(functools.reduce(ops.maximum, logits))
+    shares = [ops.exp(logit - best) for logit in logits]
+    whole = sum(shares[1:], start=shares[0])
+    return [share / whole for share in shares]
 
 
 def nearest_candidates(nodes: Tensor, positions: Tensor, means: Tensor) -> Tensor:

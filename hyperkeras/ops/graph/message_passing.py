@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from hyperkeras.annotations import Tensor
+from hyperkeras.ops.graph.edge_sums import max_at, processor_path, sum_at, take
 
 EPSILON = 1e-6
 IMPOSSIBLE = -1e30  # below all logits: differences of −∞ would be NaN
@@ -83,6 +84,10 @@ def propagate(edges: Tensor, values: Tensor | None, x: Tensor) -> Tensor:
     """
     x = ops.convert_to_tensor(x)
     n, i, j = ops.shape(x)[0], edges[:, 0], edges[:, 1]
+    fast = processor_path(x)
+    if fast:
+        values = ops.ones_like(i, dtype=x.dtype) if values is None else ops.cast(values, x.dtype)
+        return fast.propagate(edges, values, x, n)
     if values is None:
         return exportable_propagate(edges, values, x)
 
@@ -122,6 +127,10 @@ def propagate_each(edges: Tensor, values: Tensor, x: Tensor) -> Tensor:
     """
     n, f = ops.shape(x)
     i, j, count = edges[:, 0], edges[:, 1], values.shape[1]
+    fast = processor_path(x)
+    if fast:
+        columns = ops.unstack(ops.cast(values, x.dtype), axis=1)
+        return ops.stack([fast.propagate(edges, w, x, n) for w in columns], axis=1)
     # A row costs about as much as its cache line; many of them at once would fill the memory.
     width = max(1, AT_ONCE // f)
     groups = [slice(k, min(k + width, count)) for k in range(0, count, width)]
@@ -146,7 +155,10 @@ def propagate_each(edges: Tensor, values: Tensor, x: Tensor) -> Tensor:
 
 
 def propagate_pairs(
-    sources: Sequence[Tensor], targets: Sequence[Tensor], values: Tensor, x: Tensor
+    sources: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    values: Sequence[Sequence[Tensor]],
+    x: Tensor,
 ) -> Tensor:
     r"""`propagate` along all pairs of an edge's sources and targets, which are read once each.
 
@@ -155,13 +167,19 @@ def propagate_pairs(
     Args:
         sources: Sequence of integer tensors s of shape `[e]`.
         targets: Sequence of integer tensors t of shape `[e]`.
-        values: Float tensor w of shape `[sources, targets, e]`.
+        values: For each source a sequence with a float tensor w of shape `[e]` for each target.
         x: Float tensor of shape `[n, f]`.
 
     Returns:
         Tensor of shape `[n, f]`.
     """
-    n = ops.shape(x)[0]
+    n, fast = ops.shape(x)[0], processor_path(x)
+    if fast:
+        return sum(
+            fast.propagate(ops.stack([i, j], axis=1), ops.cast(w, x.dtype), x, n)
+            for i, row in zip(sources, values, strict=True)
+            for j, w in zip(targets, row, strict=True)
+        )
 
     def weighted(weights, messages):
         return sum(w[:, None] * m for w, m in zip(weights, messages, strict=True))
@@ -187,7 +205,7 @@ def propagate_pairs(
         ]
         return sum(y), grad
 
-    return product(ops.cast(values, x.dtype), x)
+    return product(ops.cast(ops.stack([ops.stack(row) for row in values]), x.dtype), x)
 
 
 def neighbor_proportions(
@@ -231,7 +249,7 @@ def neighbor_proportions(
     """
     i, n = edges[:, 0], ops.shape(positions)[0]
     shares = neighbor_shares(edges, positions, means, sigmas, mass, rounded)
-    return shares / at_least(ops.take(ops.segment_sum(shares, i, num_segments=n), i, axis=0))
+    return shares / at_least(take(sum_at(i, shares, n), i))
 
 
 def neighbor_shares(
@@ -244,20 +262,20 @@ def neighbor_shares(
 ) -> Tensor:
     """What `neighbor_proportions` divides by its sum: `[e, k]`, at most the mass of an edge."""
     i, j = edges[:, 0], edges[:, 1]
-    n, k = ops.shape(positions)[0], positions.shape[1]
+    n = ops.shape(positions)[0]
     if rounded:
-        apart = ops.take(positions, j, axis=0) - ops.take(means, i, axis=0)  # [e, k]
-        logits = -ops.abs(apart)
+        logits = -ops.abs(take(positions, j) - take(means, i))  # [e, k]
     else:  # both of a row, which is read once
-        of_tuples = ops.take(ops.concatenate([means, sigmas], axis=1), i, axis=0)
-        apart = ops.take(positions, j, axis=0) - of_tuples[:, :k]
-        logits = ops.square(apart) / (-2 * (EPSILON + of_tuples[:, k:]))
+        precisions = 1 / (-2 * (EPSILON + sigmas))
+        of_tuples = take(ops.concatenate([means, precisions], axis=1), i)
+        mean, precision = ops.split(of_tuples, 2, axis=1)
+        logits = ops.square(take(positions, j) - mean) * precision
     present = None
     if mass is not None:
-        present = ops.cast(mass, apart.dtype)[:, None]
-        present = ops.cast(present > 0, apart.dtype) if rounded else present
+        present = ops.cast(mass, logits.dtype)[:, None]
+        present = ops.cast(present > 0, logits.dtype) if rounded else present
         logits = ops.where(present > 0, logits, IMPOSSIBLE)
-    best = ops.take(ops.segment_max(ops.stop_gradient(logits), i, num_segments=n), i, axis=0)
+    best = take(max_at(i, logits, n), i)
     if rounded:
         shares = ops.cast(logits >= best - TIE, logits.dtype)
     else:
