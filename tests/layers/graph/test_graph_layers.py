@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from baselines import graph_networks
 from hyperkeras import layers, ops
+from hyperkeras.ops.graph import edge_sums, message_passing
 
 rng = np.random.default_rng(0)
 N = 7
@@ -142,6 +143,48 @@ def test_gradients_of_proportions_are_those_of_finite_differences(which):
             ]
             gradient = tf.convert_to_tensor(gradient)
             np.testing.assert_allclose(gradient[i], (ends[0] - ends[1]) / 2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("f", [3, 30])  # 30 are multiplied in strips
+def test_sums_over_edges_are_those_of_segments_to_the_second_order(f, monkeypatch):
+    there = np.random.default_rng(3)
+    given = [tf.constant(there.normal(size=size)) for size in (len(EDGES), (N, f), (N, f))]
+    given.append(tf.constant(there.normal(size=(len(EDGES), 5))))
+    signature = [tf.TensorSpec([None] * (len(a.shape) - 1) + a.shape[-1:], a.dtype) for a in given]
+    signature[0] = tf.TensorSpec([None], tf.float64)
+    i, j = (tf.constant(EDGES[:, end]) for end in (0, 1))
+
+    def function(values, x, y, messages):
+        n = tf.shape(x)[0]
+        both = edge_sums.take(x, i) * edge_sums.take(y, j)
+        products = tf.tanh(tf.reduce_sum(ops.propagate(EDGES, values, x) * y))
+        few, many = (edge_sums.sum_at(j, m, n) for m in (messages[:, :2], messages))
+        highest = edge_sums.max_at(i, messages, n)[
+            :5
+        ]  # nothing is left out, nothing differentiated
+        whole = tf.reduce_sum(tf.sin(few)) + tf.reduce_sum(many**3 * y[:, :1])
+        return products + tf.reduce_sum(both**3) + whole + tf.reduce_sum(highest * messages[:5])
+
+    def orders():
+        @tf.function(input_signature=signature)
+        def derive(*given):
+            with tf.GradientTape() as outer:
+                outer.watch(given)
+                with tf.GradientTape() as inner:
+                    inner.watch(given)
+                    y = function(*given)
+                first = inner.gradient(y, given)
+                whole = tf.add_n([tf.reduce_sum(tf.sin(tf.convert_to_tensor(a))) for a in first])
+            return y, first, outer.gradient(whole, given)
+
+        return [tf.convert_to_tensor(a) for a in tf.nest.flatten(derive(*given))]
+
+    assert edge_sums.processor_path(given[1]) or tf.config.list_logical_devices("GPU")
+    found = orders()
+    monkeypatch.setattr(edge_sums, "processor_path", lambda x: None)
+    monkeypatch.setattr(message_passing, "processor_path", lambda x: None)
+    for a, b in zip(found, orders(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 # Layers
