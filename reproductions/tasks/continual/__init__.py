@@ -175,7 +175,7 @@ DEVIATIONS = (
 )
 
 CLAIMS = tuple(
-    Claim(preset="full", ours="hypernetwork", **asked)
+    Claim(preset="full", **{"ours": "hypernetwork", **asked})
     for asked in (
         dict(
             what="A hypernetwork forgets less than a network trained on task after task "
@@ -206,6 +206,14 @@ CLAIMS = tuple(
             baseline="hypernetwork",
             labels=UNITS | {"held": None},
             baseline_labels={"beta": 0.01, "chunk_order": None},
+        ),
+        dict(
+            what="With a task that is not known, replay of generated digits is better than "
+            "inferring it by entropy (von Oswald et al. 2020).",
+            ours="hypernetwork_replay",
+            baseline="hypernetwork",
+            metric="accuracy_task_inferred",
+            baseline_labels=UNITS | {"held": None},
         ),
     )
 )
