@@ -1,5 +1,7 @@
 """Every layer of the catalogue, through what Keras's own layers keep to, on any backend."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -132,26 +134,41 @@ def test_integers_are_computed_as_floats(case):
     np.testing.assert_allclose(array(y), expected, rtol=1e-5, atol=1e-5)
 
 
-PENALIZED = {"HyperConv2D", "HyperDense", "PHMConv2D", "PHMDense"}
-PENALIZED |= {"HyperLSTM", "HyperRNN", "LayerNormLSTM", "SparseHyperlayer"}
+def regularizers_of(name):
+    arguments = inspect.signature(getattr(layers, name)).parameters
+    return [key for key in arguments if key.endswith("_regularizer")]
+
+
+# The scores of a `TopKSource` are of its input: their penalty is added in each call.
+PENALIZED = {name for name in layers.__all__ if regularizers_of(name)} - ABSTRACT - {"TopKSource"}
 
 
 @pytest.mark.parametrize("case, name", by_layer(PENALIZED))
 def test_regularizers_count_once(case, name):
-    config = case.make().get_config()
-    own = [key for key in config if key.endswith("_regularizer") and key != "activity_regularizer"]
-    assert own
-    layer = type(case.make()).from_config({**config, **dict.fromkeys(own, "l2")})
+    made, kind = case.make(NO_SAMPLING), getattr(layers, name)
+    config = (made if isinstance(made, kind) else made.cell).get_config()
+    biased = {"use_bias": True} if "use_bias" in config else {}
+    penalties = dict.fromkeys(regularizers_of(name), "l2")
+    layer = kind.from_config({**config, **penalties, **biased})
+    if not isinstance(made, kind):
+        layer = keras.layers.RNN(layer)
     layer.build((None, *case.input_shape))
     for weight in layer.trainable_weights:  # biases start from zero, where a penalty is zero
         weight.assign(array(weight) + 0.1)
     x, before = case.input(), [float(array(loss)) for loss in layer.losses]
-    assert before and min(before) > 0
-    given = [keras.Input(case.input_shape) for _ in range(2)]
-    model = keras.Model(given, keras.layers.Add()([layer(one) for one in given]))
-    model([x, x])
+    assert len(before) >= len(regularizers_of(name)) and min(before) > 0
+    given = [keras.Input(x.shape[1:]), keras.Input((1, *x.shape[1:]))]
+    model = keras.Model(given, [layer(given[0]), keras.layers.TimeDistributed(layer)(given[1])])
+    nothing = 2 * [lambda y, z: 0 * keras.ops.sum(z)]
+    model.compile(loss=nothing, jit_compile=BACKEND == "jax")
+    whole = model.test_on_batch([x, x[:, None]], 2 * [x])
+    np.testing.assert_allclose(whole[0], sum(before), rtol=1e-4)
     after = [float(array(loss)) for loss in model.losses]
     np.testing.assert_allclose(after, before, rtol=1e-5)
+
+
+def test_every_layer_with_a_regularizer_has_a_case():
+    assert {param.values[1] for param in by_layer(PENALIZED)} == PENALIZED
 
 
 @cases
