@@ -60,12 +60,12 @@ def by_layer(names):
 class Traced(keras.Operation):
     """A layer's `call` as Keras traces it, whatever `compute_output_shape` says."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, **options):
         super().__init__()
-        self.layer = layer
+        self.layer, self.options = layer, options
 
     def call(self, x):
-        return self.layer.call(x)
+        return self.layer.call(x, **self.options)
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="`tests/test_conformance.py` traces a graph")
@@ -76,6 +76,20 @@ def test_a_traced_shape_is_the_one_that_is_computed(case):
     assert tuple(layer.compute_output_shape(shape)) == (None, *case.output_shape)
     traced = Traced(layer).compute_output_spec(keras.KerasTensor(shape))
     assert tuple(traced.shape) == (None, *case.output_shape)
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="`tests/test_conformance.py` has batches")
+@pytest.mark.parametrize("training", [False, True])
+@cases
+def test_an_empty_batch_gives_an_empty_batch(case, training):
+    layer, x = case.make(), case.input()[:0]
+    layer.build((None, *case.input_shape))
+    if BACKEND == "jax":  # to trace finds what fails, without compiling
+        takes = {"training": training} if layer._call_has_training_arg else {}
+        y = Traced(layer, **takes).compute_output_spec(keras.KerasTensor(x.shape))
+    else:
+        y = layer(x, training=training)
+    assert tuple(y.shape) == (0, *case.output_shape)
 
 
 def given_to(layer):

@@ -84,7 +84,8 @@ class DenseSource(NetworkSource):
     def call(self, inputs: Tensor) -> tuple[Tensor, ...]:
         c = len(self.bound_size())
         raw = self.raw(inputs)
-        raw = ops.reshape(raw, (ops.shape(raw)[0], self.num_tuples, -1))  # [b, k, n]
+        k = self.num_tuples
+        raw = ops.reshape(raw, (-1, k, raw.shape[-1] // k))  # [b, k, n]
         start, spread = (ops.cast(x, raw.dtype) for x in (self.means, self.sigmas))
         means, sigmas = self.scale(raw[..., :c] + start, raw[..., c] + spread)
         values = ops.ones_like(raw[..., c])

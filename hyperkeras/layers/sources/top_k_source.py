@@ -10,6 +10,7 @@ from hyperkeras.annotations import Config, LayerArguments, Regularizer, Shape, T
 from hyperkeras.keras_internals import is_exporting
 from hyperkeras.layers.sources.network_source import NetworkSource
 from hyperkeras.ops.argument_validation import check_int
+from hyperkeras.ops.sparse.compilation import take
 from hyperkeras.ops.sparse.contraction import row_numbers
 
 
@@ -90,7 +91,7 @@ class TopKSource(NetworkSource):
             scores
         )  # taken from one long column: exports know no gather along an axis
         cells = math.prod(self.bound_size())
-        values = ops.take(ops.reshape(scores, (-1, 1)), index + row * cells, axis=0)[..., 0]
+        values = take(ops.reshape(scores, (-1, 1)), index + row * cells)[..., 0]
         columns: list[Tensor] = []
         for s in reversed(self.bound_size()):  # ops.unravel_index needs a known batch on TensorFlow
             columns.insert(0, index % s)

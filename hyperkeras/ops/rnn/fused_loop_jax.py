@@ -58,7 +58,7 @@ def gates_first(x: jax.Array) -> jax.Array:
 
 def blocks_first(x: jax.Array, count: int) -> jax.Array:
     """`[..., b, count n]` as `[..., count, b, n]`."""
-    return x.reshape(*x.shape[:-1], count, -1).swapaxes(-3, -2)
+    return x.reshape(*x.shape[:-1], count, x.shape[-1] // count).swapaxes(-3, -2)
 
 
 def times_transposed(x: jax.Array, transposed: jax.Array) -> jax.Array:

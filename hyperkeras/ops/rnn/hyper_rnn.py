@@ -68,11 +68,21 @@ def full_hyper_rnn_step(
     """
     z = ops.matmul(hyper_h, scale_embedding_kernel) + scale_embedding_bias
     zx, zh = ops.split(z, 2, axis=-1)
-    wx = ops.tensordot(zx, kernel, axes=[[1], [2]])  # [b, x, n]
-    wh = ops.tensordot(zh, recurrent_kernel, axes=[[1], [2]])  # [b, n, n]
+    wx = _combined(zx, kernel)  # [b, x, n]
+    wh = _combined(zh, recurrent_kernel)  # [b, n, n]
     shift = generate_rows(hyper_h, shift_embedding_kernel, shift_kernel)[:, 0]
     total = ops.matmul(x[:, None], wx)[:, 0] + ops.matmul(h[:, None], wh)[:, 0] + shift
     return activation(total if bias is None else total + bias)
+
+
+def _combined(z, kernels):
+    """Kernels `[x, n, e]` weighted by `z` [b, e]: by a product of matrices, which XLA compiles.
+
+    In a loop TensorFlow's `tensordot` has a gradient that XLA can't compile.
+    """
+    x, n, e = kernels.shape
+    flat = ops.reshape(kernels, (x * n, e))
+    return ops.reshape(ops.matmul(z, ops.transpose(flat)), (-1, x, n))
 
 
 def hyper_rnn_step(

@@ -56,6 +56,8 @@ def take(x: Tensor, index: Tensor) -> Tensor:
         from hyperkeras.ops.sparse import compilation_tensorflow
 
         return compilation_tensorflow.take(x, index)
+    if x.shape[0] == 0:  # where JAX takes nothing, not even of a shape
+        return ops.reshape(x, (*index.shape, *x.shape[1:]))
     return ops.take(x, index, axis=0)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -122,7 +123,14 @@ def generic_sparse_matmul(indices: Tensor, values: Tensor, x: Tensor, num_rows: 
     """Gather, multiply, sum by segments: `keras.ops` alone, differentiated by the backend."""
     rows, cols = indices[:, 0], indices[:, 1]
     messages = ops.take(ops.transpose(x), cols, axis=0) * ops.expand_dims(values, -1)  # [n, q]
-    return ops.transpose(ops.segment_sum(messages, rows, num_segments=num_rows))
+    return ops.transpose(sum_of_segments(messages, rows, num_rows))
+
+
+def sum_of_segments(x: Tensor, segments: Tensor, count: Any) -> Tensor:
+    """`keras.ops.segment_sum`, which on PyTorch can't have no segments."""
+    if isinstance(count, int) and count == 0:
+        return x
+    return ops.segment_sum(x, segments, num_segments=count)
 
 
 def _matrix_indices(tuples, outputs, inputs):

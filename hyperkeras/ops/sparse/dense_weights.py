@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from hyperkeras.annotations import Tensor
+from hyperkeras.ops.sparse.contraction import sum_of_segments
 from hyperkeras.ops.sparse.duplicates import index_dtype, linear_keys
 from hyperkeras.ops.sparse.proportions import EPSILON
 
@@ -57,9 +58,7 @@ def dense_weights(
     batch = ops.shape(tuples)[0]
     first = ops.reshape(ops.arange(batch, dtype=key.dtype), (-1, 1)) * (rows * cols)
     key = ops.reshape(key + first, (-1,))
-    counts = ops.segment_sum(
-        ops.ones_like(key, dtype=means.dtype), key, num_segments=batch * rows * cols
-    )
+    counts = sum_of_segments(ops.ones_like(key, dtype=means.dtype), key, batch * rows * cols)
     d = ops.stop_gradient(ops.reshape(ops.minimum(counts, 1), (-1, rows, cols)))
     z = ops.sum(a * ops.matmul(b, ops.swapaxes(d, 1, 2)), axis=-1)  # [b, k]
     scaled = a * (values / z)[..., None]

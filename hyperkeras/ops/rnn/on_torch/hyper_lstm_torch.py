@@ -74,7 +74,7 @@ def _forward(inputs, options, remember):
             gates.view(b, 4, m), hyper_c, hyper_noise, new_hyper_h, remember
         )
         z = torch.addmm(embedding_bias, new_hyper_h, embedding_kernel)  # [b, 12e]
-        z = z.view(b, 12, -1).transpose(0, 1)
+        z = z.view(b, 12, z.shape[-1] // 12).transpose(0, 1)
         rows = torch.bmm(z, row_kernel)  # [12, b, n]
         gates = (rows[8:].transpose(0, 1) + bias).addcmul_(rows[:4].transpose(0, 1), from_x[k])
         gates.addcmul_(rows[4:8].transpose(0, 1), from_h.view(b, 4, n))
@@ -144,7 +144,7 @@ def _backward(inputs, options, memory, upstream, needs_dx):
         if k:
             dh, dhyper_h = dh + dh_all[k - 1], dhyper_h + dhyper_h_all[k - 1]
     old_h, old_hyper_h = before(states[0], all_h), before(states[2], all_hyper_h)
-    dfrom_x, dfrom_h, dz = (d.view(t, b, -1) for d in (dfrom_x, dfrom_h, dz))
+    dfrom_x, dfrom_h, dz = (d.flatten(2) for d in (dfrom_x, dfrom_h, dz))
     dembedding = product(all_hyper_h, dz)  # dz is 0 where masked
     dw = {
         "large": {

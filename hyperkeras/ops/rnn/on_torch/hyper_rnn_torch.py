@@ -56,7 +56,8 @@ def _forward(inputs, sequences, remember):
         new_hyper_h = hyper[k].addmm_(h, hyper_kernel)
         new_hyper_h.addmm_(hyper_h, w["hyper_recurrent_kernel"]).tanh_()
         torch.addmm(embedding_bias, new_hyper_h, embedding_kernel, out=z)
-        scale_x, scale_h, shift = torch.bmm(z.view(b, 3, -1).transpose(0, 1), row_kernel)
+        parts = z.view(b, 3, z.shape[-1] // 3).transpose(0, 1)
+        scale_x, scale_h, shift = torch.bmm(parts, row_kernel)
         new_h = shift.add_(w["bias"]).addcmul_(scale_x, from_x[k]).addcmul_(scale_h, from_h)
         torch.tanh(new_h, out=all_h[k])
         if mask is not None:

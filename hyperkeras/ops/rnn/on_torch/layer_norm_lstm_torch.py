@@ -45,9 +45,9 @@ def layer_norm_lstm(
 def _forward(inputs, options, remember):
     x, (h, c), w = inputs
     forget_bias, sequences = options
-    (t, b, _), n = x.shape, h.shape[-1]
+    (t, b, features), n = x.shape, h.shape[-1]
     lstm, memory = LSTM(w, forget_bias), []
-    all_gates = torch.addmm(w["bias"], x.reshape(t * b, -1), w["kernel"]).view(t, b, 4 * n)
+    all_gates = torch.addmm(w["bias"], x.reshape(t * b, features), w["kernel"]).view(t, b, 4 * n)
     all_h = x.new_empty((t, b, n))
     masks, noises = by_step(sequences, "mask", t), by_step(sequences, "noise", t)
     for gates, mask, noise, out in zip(
@@ -79,7 +79,7 @@ def _backward(inputs, options, memory, upstream, needs_dx):
         dh = keep_masked(mask, out @ transposed, whole[0])
         if k:
             dh = dh + dh_all[k - 1]
-    rows = dgates.view(t * b, -1)
+    rows = dgates.view(t * b, 4 * n)
     dw = {
         "kernel": product(x, dgates),
         "recurrent_kernel": product(before(first_h, all_h), dgates),
