@@ -98,6 +98,22 @@ def test_slices_of_the_full_form_start_apart():
     assert not np.allclose(cell.kernel[..., 0], cell.kernel[..., 1])
 
 
+def test_xla_compiles_the_gradient_of_the_full_form():
+    layer = layers.HyperRNN(N, M, E, form="full")
+    layer.build((None, T, X))
+    move(layer)
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x) ** 2)
+        return tape.gradient(loss, layer.trainable_weights)
+
+    any_batch = [tf.TensorSpec((None, T, X), "float64")]
+    compiled = tf.function(gradients, input_signature=any_batch, jit_compile=True)
+    for found, expected in zip(compiled(inputs()), gradients(inputs()), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
 # The fast path: values and gradients of the cell in keras.layers.RNN
 
 
