@@ -25,6 +25,11 @@ if keras.backend.backend() == "tensorflow":  # tests train for so few steps that
     keras.Model.make_train_function = _with_a_built_optimizer
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are named by their argument: what gzip writes, for one, holds the time it was made."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_finish(session):
     """What is imported by now stays: the garbage collector need not look through it each time."""
     gc.collect()

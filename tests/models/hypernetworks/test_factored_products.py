@@ -44,7 +44,8 @@ def test_values_and_gradients_equal_those_with_kernels(head, monkeypatch):
         y = array(model(inputs()))
         found.append([y, *gradients(model, inputs(), lambda y: ops.sum(y**2))])
     for a, b in zip(*found, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        # In proportion to the largest, since sums of such numbers cancel.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * max(1, np.abs(b).max()))
 
 
 def test_a_factored_kernel_is_the_generated_one():
