@@ -98,6 +98,8 @@ def _strip(figure, valid):
         middle = (x.min() + x.max()) / 2 if len(frame) > 1 else 0.0
         for a, b, c, d, width in frame:
             axes.plot([a, c], [b, d], lw=max(1.5, 30 * width), color="C0", solid_capstyle="round")
+        if len(frame) == 1:  # a rod turns around its first end
+            axes.plot(*frame[0][:2], "o", ms=4, color="k")
         axes.set(xlim=(middle - half, middle + half), ylim=(low, high), xticks=[], yticks=[])
         axes.set_aspect("equal")
         if len(frame) > 1:  # the picture goes along with what it shows

@@ -48,7 +48,7 @@ PRESETS = {
     | dict(data="photographs", seeds=3, epochs=10, steps=150, height=64, width=64, batch=4096)
     | dict(sizes=(500, 1000), qualities=(5, 10, 20, 40, 60, 80)),
     "full": BASE
-    | dict(data="kodak", seeds=1, epochs=10, steps=100, height=128, width=192, batch=4096)
+    | dict(data="kodak", seeds=3, epochs=10, steps=100, height=128, width=192, batch=4096)
     | dict(octaves=6, sizes=(600, 1800), qualities=(5, 10, 20, 40, 60, 80)),
 }
 SEARCH = {model: {"learning_rate": Range(low=1e-4, high=3e-2, log=True)} for model in FIELDS}
