@@ -89,7 +89,8 @@ def with_weights_over_devices():
             keras.distribution.set_distribution(distribution)
         keras.utils.set_random_seed(0)
         x = keras.Input((12,))
-        y = layers.SparseHyperlayer((16,), layers.FreeSource(64), global_samples=2, seed=1)(x)
+        source = layers.FreeSource(64)
+        y = layers.SparseHyperlayer((16,), source, global_samples=2, chunk_size=8, seed=1)(x)
         dense = [keras.layers.Dense(8), keras.layers.Dense(8)]
         target = keras.Sequential([keras.Input((16,)), *dense])
         body = keras.Sequential([keras.Input((12,)), keras.layers.Dense(4, "tanh")])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 from hyperkeras.annotations import Tensor
@@ -11,8 +12,17 @@ from hyperkeras.annotations import Tensor
 def by_blocks(fn: Callable[..., Any], arrays: Sequence[Tensor], size: int) -> Any:
     """`fn` of arrays with the same first axis, at most `size` of their rows at a time.
 
-    `fn` gives a tensor or a tuple of tensors with that first axis.
+    `fn` gives a tensor or a tuple of tensors with that first axis. Where devices share the work,
+    each takes its part of the rows.
     """
+    if keras.distribution.distribution() is not None:
+        from hyperkeras.ops.sparse.blocks_jax import each_its_rows
+
+        return each_its_rows(lambda *part: _in_turn(fn, part, size), arrays)
+    return _in_turn(fn, arrays, size)
+
+
+def _in_turn(fn, arrays, size):
     rows = ops.shape(arrays[0])[0]
     blocks = (rows + size - 1) // size
     if not isinstance(rows, int):

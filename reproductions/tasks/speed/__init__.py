@@ -35,12 +35,15 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   training steps can be measured;
 * `graph_conv`, `graph_transform`: the sparse layers on a random graph of n nodes and 10 n edges
   against a GCN layer: time and memory against edges;
+* `tuples_over_devices`, on JAX alone: a step of a layer whose tuples eight logical devices of the
+  processor share, against the same on one device; `mb` is what a device holds for it;
 * `head_*`: the heads of a hypernetwork, which make the weights of eight equal dense layers from 32
   features, for four conditions, against a dense layer that makes as many numbers (`size`). Their
   `ms` are of the processor, on one thread, and do not count other processes.
 """
 
 import multiprocessing
+import os
 import statistics
 import time
 from pathlib import Path
@@ -48,7 +51,7 @@ from pathlib import Path
 from reproductions.engine import records as records_of_runs
 from reproductions.engine.display import Display
 from reproductions.engine.task import Task
-from reproductions.tasks.speed import graph_steps, head_steps, recurrent_steps, steps
+from reproductions.tasks.speed import device_steps, graph_steps, head_steps, recurrent_steps, steps
 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
@@ -58,6 +61,7 @@ MODELS = (
     *("per_sample_mlp", "per_sample_conv"),
     *graph_steps.MODELS,
     *head_steps.MODELS,
+    *device_steps.MODELS,
 )
 BY_BACKEND = (  # drawn by backend
     *("layer_norm_lstm", "hyper_lstm", "hyper_rnn", "per_sample_mlp"),
@@ -129,6 +133,8 @@ def configurations(model, preset, data):
         return graph_steps.configurations(preset, base["repeats"])
     if model in head_steps.MODELS:
         return head_steps.configurations(preset, base["repeats"])
+    if model in device_steps.MODELS:
+        return device_steps.configurations(preset, base["repeats"])
     if model.startswith("contract"):
         many = dict(repeats=7 * base["repeats"])  # of milliseconds each
         return [base | many | dict(size=sizes["matrix"], batch=32, tuples=sizes["tuples"])]
@@ -163,6 +169,8 @@ def measure(model, config, seed, data):
     contenders = ["ours"] + ["other"] * config.get("dense", True)
     if model == "hyper_lstm_compile":
         return _measure_compiling(model, contenders, config, seed)
+    if model in device_steps.MODELS:
+        return _measure_devices(model, contenders, config, seed)
     contestants = [steps.build(model, contender, config, seed) for contender in contenders]
     times = [[] for _ in contestants]
     clock = time.process_time if config.get("processor_time") else time.perf_counter
@@ -189,6 +197,25 @@ def _measure_compiling(model, contenders, config, seed):
         *(zip(*of_one, strict=True) for of_one in zip(*runs, strict=True)), strict=True
     )
     return _result(*([statistics.median(one) for one in found] for found in (times, peaks)))
+
+
+def _measure_devices(model, contenders, config, seed):
+    """As `measure`, of processes that have other devices."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"Expected KERAS_BACKEND=jax for `{model}`. Received: {keras.backend.backend()}"
+        )
+    found, before = [], dict(os.environ)
+    for contender in contenders:
+        os.environ.update(device_steps.environment(contender))
+        try:
+            found.append(_in_process(device_steps.measure, config, seed))
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    return _result(*zip(*found, strict=True))
 
 
 def _result(medians, peaks):
@@ -320,7 +347,7 @@ TASK = Task(
         families={
             "sparse": (
                 *("contract*", "identity_*", "glimpse*", "quicksort", "growth", "graph_*"),
-                "autoencoder_step",
+                *("autoencoder_step", "tuples_over_devices"),
             ),
             "static": ("wide_resnet",),
             "dynamic": ("hyper_*",),

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from reproductions.tasks import speed
-from reproductions.tasks.speed import steps
+from reproductions.tasks.speed import device_steps, steps
 
 
-@pytest.mark.parametrize("model", speed.MODELS)
+@pytest.mark.parametrize("model", [m for m in speed.MODELS if m not in device_steps.MODELS])
 def test_measures_times_and_memory(model, monkeypatch):
     def in_process(function, *arguments):  # memory is the next test's
         if function is speed._peak:
@@ -20,6 +20,17 @@ def test_measures_times_and_memory(model, monkeypatch):
     test = speed.measure(model, config, 0, None)["metrics"]["test"]
     assert set(test) == set(speed.METRICS) and min(test.values()) > 0
     assert test["ratio"] == test["other_ms"] / test["ms"]
+
+
+def test_eight_devices_hold_an_eighth_each(monkeypatch):
+    pytest.importorskip("jax")
+    config = speed.configurations("tuples_over_devices", "smoke", "random")[0]
+    with pytest.raises(ValueError, match="Expected KERAS_BACKEND=jax for `tuples_over_devices`"):
+        speed.measure("tuples_over_devices", config, 0, None)
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    config |= dict(size=160_000, repeats=1)  # so many that blocks are small beside them
+    test = speed.measure("tuples_over_devices", config, 0, None)["metrics"]["test"]
+    assert set(test) == set(speed.METRICS) and test["other_mb"] > 5 * test["mb"] > 0
 
 
 def test_memory_is_a_processs_own():
