@@ -17,6 +17,10 @@ makes all kernels but the first, which takes as many parameters to store. `dynam
 that reads parts of a conv net's features by soft attention, four times, each time where its state
 points to; `recurrent` is the same with a plain LSTM.
 
+Two combine families. `dynamic_glimpse` is a `HyperLSTM` that places a sparse glimpse four times, by
+its state. `generated_classifier` has one glimpse, and a `Hypernetwork` that makes a linear
+classifier for each crop from the means of its features.
+
 The columns after the accuracy are of images that the models were not trained for: 16 pieces of
 clutter of 6×6 pixels instead of 8 of 8×8, pieces of 9×9, and canvases of 60×60 and 128×128. The
 trained weights are set into networks for that size. With the embedded digits the pieces have 4×4
@@ -41,6 +45,7 @@ MODELS = (
     *("glimpse_1x16", "glimpse_1x32", "glimpse_8x12", "affine_1x32", "affine_8x12"),
     *("mlp_1x32", "mlp_8x12", "lstm_8x12"),
     *("static", "dynamic", "recurrent"),
+    *("dynamic_glimpse", "generated_classifier"),
 )
 METRICS = {
     "accuracy": "max",
@@ -74,13 +79,18 @@ OTHERS = {
 }
 QUICK = ("cnn", "spatial_transformer", "spatial_transformer_place", "ram_6", "glimpse_1x16")
 FAMILIES = ("static", "dynamic", "recurrent")
-FULL = tuple(model for model in MODELS if model not in ("glimpse_1x16", *FAMILIES))
+COMBINATIONS = ("dynamic_glimpse", "generated_classifier")
+FULL = tuple(model for model in MODELS if model not in ("glimpse_1x16", *FAMILIES, *COMBINATIONS))
 SMALL = dict(
-    models=QUICK + FAMILIES, data="digits", batch=32, filters=(16, 24, 32, 48), precision="float32"
+    models=QUICK + FAMILIES + COMBINATIONS,
+    data="digits",
+    batch=32,
+    filters=(16, 24, 32, 48),
+    precision="float32",
 )
 PRESETS = {
     "smoke": SMALL
-    | dict(models=(*QUICK, "static", "dynamic"), seeds=1, epochs=2, steps=2)
+    | dict(models=(*QUICK, "static", "dynamic", *COMBINATIONS), seeds=1, epochs=2, steps=2)
     | dict(batch=8, valid=20, test=20, canvas=40, others=dict(smaller_canvas=dict(canvas=32))),
     "demo": SMALL
     | dict(models=("cnn", "glimpse_1x16", *FAMILIES), seeds=1, epochs=4, steps=60)
@@ -124,6 +134,8 @@ UNITS = {
         static=64,
         dynamic=51,
         recurrent=66,
+        dynamic_glimpse=27,
+        generated_classifier=12,
     ),
     "mnist": dict(
         cnn=115,
@@ -167,6 +179,7 @@ DEVIATIONS = (
 # Twice as many channels as the conv net has: that is how far its saved weights go.
 WIDE = dict(filters=(32, 64, 96, 128), embedding_dim=64, hidden_dim=34)
 READ = 48  # numbers a part that the recurrent networks read
+SIDE = 16  # points of a combination's glimpses, along each axis
 
 
 def configurations(model, preset, data):
@@ -175,10 +188,11 @@ def configurations(model, preset, data):
         learning_rate=rates.get(model, rates.get(model.split("_")[0], 5e-3)),
         units=UNITS[data].get(model, 68),
     )
-    if model in ("dynamic", "recurrent"):
+    if model in ("dynamic", "recurrent", "dynamic_glimpse"):
         settings["looks"] = 2 if preset == "smoke" else 4
     canvas = GENERATOR[data] | dict(others=OTHERS[data])
-    sampling = SAMPLING if model.endswith(("1x16", "1x32", "8x12")) else {}
+    sparse = model.endswith(("1x16", "1x32", "8x12")) or model in COMBINATIONS
+    sampling = SAMPLING if sparse else {}
     return [canvas | PRESETS[preset] | settings | sampling]
 
 
@@ -213,7 +227,7 @@ def build(model, config, data):
 
 def network_of(model, config, canvas):
     """The model for images of canvas × canvas; its weights fit no other size if it is `cnn`."""
-    from reproductions.tasks.attention import families, networks
+    from reproductions.tasks.attention import combinations, families, networks
 
     shape, units, pool = (canvas, canvas, 1), config["units"], config["pool"]
     reader = {key: config[key] for key in ("filters", "units", "precision")}
@@ -224,6 +238,11 @@ def network_of(model, config, canvas):
         return conv_net(shape, 10, filters=(16, 32, 48, 64), units=units, strides=2)
     if kind == "static":
         return families.static_net(shape, units=units, **WIDE)
+    sampling = {key: config[key] for key in SAMPLING if key in config}
+    if model == "dynamic_glimpse":
+        return combinations.looking_net(shape, SIDE, reader, pool, config["looks"], **sampling)
+    if model == "generated_classifier":
+        return combinations.generated_classifier_net(shape, SIDE, reader, pool, **sampling)
     if kind in ("dynamic", "recurrent"):
         cell = families.cell(kind, units)
         return families.reading_net(shape, pool, cell, READ, config["looks"])
@@ -234,7 +253,6 @@ def network_of(model, config, canvas):
         side, way = 8 * pool, "place" if looks.endswith("place") else "regression"
         return networks.spatial_transformer(shape, side, reader, pool, way)
     count, side = map(int, looks.split("x"))
-    sampling = {key: config[key] for key in SAMPLING}
     source = "affine" if kind == "affine" else "box"
     classifier = kind if kind in ("mlp", "lstm") else "conv"
     return networks.glimpse_net(shape, count, side, classifier, reader, pool, source, **sampling)
@@ -268,24 +286,31 @@ def transfer(network, model, data, config):
 
 def generated(network):
     """One weight a grid point, kernels, or a step's scales and shifts."""
-    from reproductions.tasks.attention import families
+    from reproductions.tasks.attention import combinations, families
 
-    if glimpse := _glimpse(network):
-        return int(np.prod(glimpse.output.shape[1:]))
-    return families.generated_weights(network)
+    made = families.generated_weights(network) + combinations.generated_weights(network)
+    for layer in network.layers:
+        if layer.name == "glimpse":
+            made += int(np.prod(layer.output.shape[1:]))
+    return made
 
 
 def _glimpse(network):
-    return next((layer for layer in network.layers if layer.name == "glimpse"), None)
+    """The network's sparse layer, also inside another layer; None if it has none."""
+    inner = [getattr(layer, "glimpse", layer) for layer in network.layers]
+    return next((layer for layer in inner if layer.name == "glimpse"), None)
 
 
 def outlines(network, x, config):
     """Corners of what is looked at, rows and columns in pixels: [b, looks, 4, 2]; None for all."""
+    corners = np.s_[:, :, [0, 0, -1, -1], [0, -1, -1, 0]]
+    for layer in network.layers:
+        if layer.name == "looker":
+            return np.asarray(layer.grids(x))[corners]
     if glimpse := _glimpse(network):
         means = np.asarray(glimpse.source(x)[0])
         _, count, height, width, _ = glimpse.output.shape
-        grids = means.reshape(-1, count, height, width, 2)
-        return grids[:, :, [0, 0, -1, -1], [0, -1, -1, 0]]
+        return means.reshape(-1, count, height, width, 2)[corners]
     if hasattr(network, "locations"):
         places = np.asarray(network.locations(x))[:, :, None]  # [b, looks, 1, 2]
         return places + network.patch / 2 * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
@@ -346,12 +371,14 @@ TASK = Task(
         matrix=Matrix(
             what="the digit among clutter, accuracy",
             models={"dense": "cnn", "sparse": "glimpse_1x16"},
+            more=COMBINATIONS,
             chance=lambda config: 0.1,
         ),
         families={
             "sparse": ("glimpse_*", "affine_*", "mlp_*", "lstm_*"),
             "static": ("static",),
-            "dynamic": ("dynamic",),
+            "dynamic": ("dynamic", "dynamic_glimpse"),
+            "hypernetwork": ("generated_classifier",),
         },
     ),
     configurations=configurations,

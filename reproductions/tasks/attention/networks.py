@@ -24,7 +24,7 @@ def glimpse_net(shape, count, side, classifier, reader, pool, source="box", **sa
     )
     glimpse = Glimpse(side, localization, count, source, name="glimpse", **sampling)
     patches = glimpse(images)
-    _pass_on(glimpse.source.head)
+    pass_on(glimpse.source.head)
     return keras.Model(images, CLASSIFIERS[classifier](patches, **reader), name=f"glimpse_{source}")
 
 
@@ -39,14 +39,14 @@ def spatial_transformer(shape, side, reader, pool, localization):
         network = localization_net(shape, 1, side, pool, affine_numbers, reader["precision"])
         crop = SpatialTransformer(side, network, name="transformer")
         patches = crop(images)
-        _pass_on(crop.head)
+        pass_on(crop.head)
     else:
         crop = SpatialTransformer(side, regression_net(shape, pool), name="transformer")
         patches = crop(images)
     return keras.Model(images, conv_classifier(patches[:, None], **reader))
 
 
-def _pass_on(head):
+def pass_on(head):
     """The localization network gives a layer's numbers itself: the layer's own head is fixed."""
     head.kernel.assign(np.eye(*head.kernel.shape))
     head.trainable = False
@@ -72,8 +72,19 @@ def localization_net(shape, count, side, pool, placement, precision):
     too coarse for places.
     """
     images = keras.Input(shape)
+    place, seen = SpatialSoftmax(pool)(*score_map(images, pool, precision))
+    moves = layers.Dense(
+        4 * count, kernel_initializer="zeros", bias_initializer=Starts(count, side), name="moves"
+    )(layers.Rescaling(0.02)(layers.Flatten()(seen)))
+    moves = layers.Reshape((count, 2, 2))(moves)
+    numbers = placement(place + moves[:, :, 0], moves[:, :, 1], shape)
+    return keras.Model(images, layers.Flatten()(numbers), name="localization")
+
+
+def score_map(images, pool, precision):
+    """Where to look in images [b, h, w, 1]: scores [b, rows, columns, 1], and 16 features."""
     small = layers.AveragePooling2D(pool)(images)
-    features = small  # [b, rows, columns, 16]
+    features = small
     for size, dilation in ((5, 1), (3, 1), (3, 2)):
         # Not normalized: what is seen decides where to look, and must be the same at inference.
         x = layers.Conv2D(
@@ -83,14 +94,7 @@ def localization_net(shape, count, side, pool, placement, precision):
     features = ops.cast(features, "float32")
     scores = layers.Conv2D(1, 1, kernel_initializer="zeros")(features)
     blurred = layers.AveragePooling2D(5, 1, padding="same")(small)
-    scores = layers.Add()([scores, layers.Rescaling(BRIGHTNESS)(blurred)])
-    place, seen = SpatialSoftmax(pool)(scores, features)
-    moves = layers.Dense(
-        4 * count, kernel_initializer="zeros", bias_initializer=_Starts(count, side), name="moves"
-    )(layers.Rescaling(0.02)(layers.Flatten()(seen)))
-    moves = layers.Reshape((count, 2, 2))(moves)
-    numbers = placement(place + moves[:, :, 0], moves[:, :, 1], shape)
-    return keras.Model(images, layers.Flatten()(numbers), name="localization")
+    return layers.Add()([scores, layers.Rescaling(BRIGHTNESS)(blurred)]), features
 
 
 class SpatialSoftmax(layers.Layer):
@@ -124,7 +128,7 @@ class SpatialSoftmax(layers.Layer):
 BRIGHTNESS = 60.0
 
 
-class _Starts(keras.initializers.Initializer):
+class Starts(keras.initializers.Initializer):
     """First offsets and half extents, in pixels.
 
     One grid lies at the place, a pixel apart. Several lie there too, each moved by a part of their
@@ -179,27 +183,27 @@ def conv_classifier(patches, filters, units, precision):
     """Glimpses [b, g, s, s, 1] → scores [b, 10]: a conv net, of which they are the channels."""
     x = ops.moveaxis(patches[..., 0], 1, -1)
     pools = (2, 1, 2, 2) if patches.shape[2] > 12 else (1, 1, 2, 2)
-    x = _convolutions(x, filters, pools, precision)
-    return layers.Dense(10)(_dense(x, units, precision))
+    x = convolutions(x, filters, pools, precision)
+    return layers.Dense(10)(dense(x, units, precision))
 
 
 def mlp_classifier(patches, filters, units, precision):
     """Glimpses [b, g, s, s, 1] → scores [b, 10], by two hidden layers."""
-    return layers.Dense(10)(_dense(_dense(patches, units, precision), units, precision))
+    return layers.Dense(10)(dense(dense(patches, units, precision), units, precision))
 
 
 def lstm_classifier(patches, filters, units, precision):
     """Glimpses [b, g, s, s, 1] → scores [b, 10]: one conv net's features of each, in turn."""
     count, side = patches.shape[1:3]
     x = ops.reshape(patches, (-1, side, side, 1))
-    x = _dense(_convolutions(x, filters, (2, 1, 2, 1), precision), 48, precision)
+    x = dense(convolutions(x, filters, (2, 1, 2, 1), precision), 48, precision)
     return layers.Dense(10)(layers.LSTM(units)(ops.reshape(x, (-1, count, 48))))
 
 
 CLASSIFIERS = {"conv": conv_classifier, "mlp": mlp_classifier, "lstm": lstm_classifier}
 
 
-def _convolutions(x, filters, pools, precision):
+def convolutions(x, filters, pools, precision):
     """Convolutions of 5×5, 3×3, 3×3 and 3×3, normalized; pooled before, for speed."""
     for number, size, pool in zip(filters, (5, 3, 3, 3), pools, strict=True):
         x = layers.Conv2D(number, size, padding="same", use_bias=False, dtype=precision)(x)
@@ -208,7 +212,7 @@ def _convolutions(x, filters, pools, precision):
     return x
 
 
-def _dense(x, units, precision):
+def dense(x, units, precision):
     x = layers.Flatten(dtype=precision)(x)
     return _normalized(layers.Dense(units, use_bias=False, dtype=precision)(x), precision)
 

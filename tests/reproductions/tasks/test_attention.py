@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reproductions.tasks.attention import families
+from reproductions.tasks.attention import combinations, families
 from reproductions.tasks.attention.networks import SpatialSoftmax, glimpse_net
 
 
@@ -87,3 +87,36 @@ def test_a_reader_attends_by_what_it_saw():
     reader.attention.state.kernel.assign(0 * reader.attention.state.kernel)
     reader(parts)
     np.testing.assert_allclose(seen[1], seen[0], rtol=1e-5)
+
+
+READER = dict(filters=(2, 2, 2, 2), units=3, precision="float32")
+
+
+def test_a_looker_starts_at_the_brightest_place_and_is_moved_by_its_state():
+    image = np.zeros((1, 40, 40, 1), "float32")
+    image[:, 9:19, 21:31] = 1
+    network = combinations.looking_net((40, 40, 1), 16, READER, 2, looks=3)
+    looker = network.get_layer("looker")
+    points = np.asarray(looker.grids(image))[0]  # [looks, rows, columns, 2]
+    np.testing.assert_allclose(points.mean((1, 2)), [[13.5, 25.5]] * 3, atol=1)
+    # A state of its own moves all looks but the first, which has none.
+    kernel = np.zeros(looker.moves.kernel.shape, "float32")
+    kernel[16:, 1] = 2500.0  # columns
+    looker.moves.kernel.assign(kernel)
+    moved = np.asarray(looker.grids(image))[0]
+    np.testing.assert_allclose(moved[0], points[0], atol=1e-4)
+    assert (abs(moved - points)[1:, ..., 1] > 0.1).all()
+    np.testing.assert_allclose(moved[..., 0], points[..., 0], atol=1e-3)  # rows
+    assert combinations.generated_weights(network) == 3 * 16 * 16 + 12 * 3
+
+
+def test_each_crop_has_a_classifier_of_its_own():
+    shape = (40, 40, 1)
+    network = combinations.generated_classifier_net(shape, 16, READER, 2)
+    classifier = network.get_layer("classifier")
+    assert classifier.per_sample and combinations.generated_weights(network) == 10 * (2 * 2 * 2 + 1)
+    images = np.random.default_rng(0).random((3, *shape)).astype("float32")
+    together = np.asarray(network(images))
+    assert together.shape == (3, 10)
+    alone = np.concatenate([np.asarray(network(images[k : k + 1])) for k in range(3)])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
