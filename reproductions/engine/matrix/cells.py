@@ -82,11 +82,11 @@ def models_of(task: Task, preset: str) -> list[str]:
 
 
 def cells(task: Task, preset: str, root: Path) -> list[Cell]:
-    """The cells of a task: the families in their order, then further models."""
+    """The cells of a task: the families in their order, then the preset's further models."""
     rows = summary.rows(task, preset, pages.load(task, preset, root))
     data, matrix = task.presets[preset]["data"], matrix_of(task)
     names = [(family, matrix.model(family)) for family in FAMILIES]
-    names += [("", model) for model in matrix.more]
+    names += [("", model) for model in matrix.more if model in task.models_of(preset)]
     found = []
     for family, model in names:
         fitting = [r for r in rows if (r.model, r.data, r.changes) == (model, data, "")]
