@@ -13,7 +13,9 @@ A step is forward and backward from a given gradient, and for a whole layer an A
   against tuples drawn for each sample;
 * `glimpse`: a `Glimpse` of an image, drawn tuples and all, against a spatial transformer's
   bilinear crop that the same localization network places;
-* `glimpse_conv`: the same two, placed by the published code's localization network, six
+* `glimpse_neighbors`: the same two; a point reads the four pixels around it, as the crop does, and
+  draws none (the layer's default), where `glimpse` draws sixteen more;
+* `glimpse_conv`: as `glimpse`, placed by the published code's localization network, six
   convolutions and two dense layers, 10 million weights;
 * `wide_resnet`: WRN-n-1 with generated kernels, a batch of 32×32 images, against the same network
   with kernels of its own;
@@ -55,7 +57,7 @@ from reproductions.tasks.speed import device_steps, graph_steps, head_steps, rec
 
 MODELS = (
     *("contract", "contract_dense", "identity_step", "identity_step_shared"),
-    *("glimpse", "glimpse_conv", "wide_resnet", "quicksort", "growth"),
+    *("glimpse", "glimpse_neighbors", "glimpse_conv", "wide_resnet", "quicksort", "growth"),
     "autoencoder_step",
     *recurrent_steps.MODELS,
     *("per_sample_mlp", "per_sample_conv"),
@@ -65,7 +67,8 @@ MODELS = (
 )
 BY_BACKEND = (  # drawn by backend
     *("layer_norm_lstm", "hyper_lstm", "hyper_rnn", "per_sample_mlp"),
-    *("identity_step", "identity_step_shared", "glimpse", "autoencoder_step"),
+    *("identity_step", "identity_step_shared"),
+    *("glimpse", "glimpse_neighbors", "autoencoder_step"),
 )
 METRICS = {"ratio": "max", "ms": "min", "other_ms": "min", "mb": "min", "other_mb": "min"}
 LABELS = ("size",)
@@ -152,7 +155,8 @@ def configurations(model, preset, data):
     if model.startswith("glimpse"):
         canvas, side = sizes["canvas"]
         many = dict(repeats=3 * base["repeats"])
-        return [base | many | dict(size=canvas, side=side, batch=16, samples=8, region=8)]
+        samples = 0 if model == "glimpse_neighbors" else 8
+        return [base | many | dict(size=canvas, side=side, batch=16, samples=samples, region=8)]
     if model == "per_sample_mlp":
         return [base | dict(repeats=3 * base["repeats"], size=sizes["identity"], batch=64)]
     if model == "per_sample_conv":

@@ -87,7 +87,7 @@ def _glimpses(model, contender, config):
     from hyperkeras.layers import Glimpse
 
     canvas, side, samples = config["size"], config["side"], config["samples"]
-    if model == "glimpse":
+    if model != "glimpse_conv":
         parts = [layers.AveragePooling2D(4), layers.Flatten(), layers.Dense(32, activation="relu")]
     else:
         parts = []
