@@ -102,14 +102,19 @@ def line(row: list[Cell]) -> str:
         return "not run."
     direction = known[0].task.metrics[known[0].metric]
     ranked = sorted(known, key=_mean, reverse=direction == "max")
-    best, words = ranked[0], []
+    words = []
     if min(len(cell.values) for cell in known) < summary.ENOUGH:
         order = ", then ".join(f"{_name(cell)} {_mean(cell):.3g}" for cell in ranked)
         words.append(f"{order}; too few runs to tell more")
     else:
-        level = [_name(cell) for cell in ranked[1:] if _stands(cell, best) == "level"]
+        families = [cell for cell in ranked if cell.family] or ranked
+        best = families[0]
+        level = [_name(cell) for cell in families[1:] if _stands(cell, best) == "level"]
         words.append(f"{_name(best)} is best" + (f", level with {_and(level)}" if level else ""))
         words += [text for family in COUNTERPARTS if (text := _verdict(row, family))]
+        for cell in ranked:
+            if cell not in families:
+                words.append(f"{_name(cell)} is {VERDICTS[_stands(cell, best)]} {_name(best)}")
     lost = [_name(cell) for cell in known if not cell.learned]
     words += [f"{_and(lost)} learned nothing"] if lost else []
     return "; ".join(words) + "."

@@ -36,7 +36,7 @@ reads them as channels, and the LSTM reads one after the other.
 import numpy as np
 
 from reproductions.engine import training
-from reproductions.engine.display import Display, Headline, Matrix
+from reproductions.engine.display import Claim, Display, Headline, Matrix
 from reproductions.engine.task import Task
 from reproductions.engine.tuning.space import Range
 
@@ -165,6 +165,17 @@ PUBLISHED = (
     dict(
         model="ram_8", metric="accuracy", value=0.9189, source="Mnih et al. 2014, best", notes=(3,)
     ),
+)
+CLAIMS = tuple(
+    Claim(preset="quick", ours=ours, baseline="glimpse_1x16", what=f"{what} (ours).")
+    for ours, what in (
+        ("dynamic_glimpse", "Four glimpses placed by a HyperLSTM's state read more than one does"),
+        (
+            "generated_classifier",
+            "A classifier made for each crop reads better than one for all crops, of as many "
+            "parameters in all",
+        ),
+    )
 )
 DEVIATIONS = (
     'The published code, run with its "final" flag, evaluates on the data it trained on, and its '
@@ -368,6 +379,7 @@ TASK = Task(
             ours="glimpse_1x32",
             what="cluttered MNIST, 100×100: accuracy",
         ),
+        claims=CLAIMS,
         matrix=Matrix(
             what="the digit among clutter, accuracy",
             models={"dense": "cnn", "sparse": "glimpse_1x16"},
