@@ -86,6 +86,8 @@ class Display:
         headline: Row of the README's table, if the task has one there.
         claims: What papers say of the task's models, each told by the records on the task's page.
         matrix: The task's row of the matrix, if it has one.
+        metric: Test metric that page and chart show first (default: the task's first one, by which
+            epochs are chosen).
         families: Family and the models in it: "static", "dynamic", "sparse", "hypernetwork", or
             "bound" for limits that are no contenders. All other models are baselines.
         compared: Groups of models that do the same job, so that one can be the best of them
@@ -94,12 +96,13 @@ class Display:
         no_parameters: Models that learn nothing, though their network has a placeholder weight.
         across: Label along the chart's horizontal axis (default: the chart has a line a row).
         panels: Labels that divide the chart into panels.
-        reference: Value of the first metric that the chart marks by a line.
+        reference: Value of that metric that the chart marks by a line.
     """
 
     headline: Headline | None = None
     claims: tuple[Claim, ...] = ()
     matrix: Matrix | None = None
+    metric: str | None = None
     families: Mapping[str, Patterns] = field(default_factory=dict)
     compared: tuple[Patterns, ...] = (("*",),)
     only: Mapping[str, Patterns] = field(default_factory=dict)

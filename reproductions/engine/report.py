@@ -78,7 +78,7 @@ def chart_of(task: Task, root: Path) -> dict | None:
     if first is None:
         return None
     rows = summary.rows(task, first, runs_by_preset[first])
-    drawn = any(row.values(next(iter(task.metrics))) for row in rows)
+    drawn = any(row.values(task.shown[0]) for row in rows)
     return charts.chart(task, first, rows) if drawn else None
 
 

@@ -225,6 +225,12 @@ class Task:
         ]
         return json.loads(json.dumps(kept))  # tuples become lists
 
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The metric that page and chart show first, and whether its "max" or "min" is best."""
+        metric = self.display.metric or next(iter(self.metrics))
+        return metric, self.metrics[metric]
+
     def models_of(self, preset: str) -> tuple[str, ...]:
         """The models of a preset."""
         return tuple(self.presets[preset].get("models", self.models))

@@ -36,7 +36,7 @@ LINES = ("-", "--", ":", "-.")
 
 def chart(task: Task, preset: str, rows: Sequence[summary.Row]) -> dict[str, Any]:
     """All that the picture shows, as plain data."""
-    metric, direction = next(iter(task.metrics.items()))
+    metric, direction = task.shown
     points = []
     for row in rows:
         values = row.values(metric)

@@ -78,8 +78,8 @@ def figures(task: Task, preset: str, row: Row, metric: str | None = None) -> str
 
 
 def headline_table(task: Task, preset: str, rows: Sequence[Row]) -> Table:
-    """The first metric alone, with how each row stands beside the best."""
-    metric = next(iter(task.metrics))
+    """The metric shown first alone, with how each row stands beside the best."""
+    metric, _ = task.shown
     stands = summary.standings(task, rows, metric)
     table = [
         [
@@ -152,7 +152,7 @@ def page(task: Task, root: Path) -> str:
     title, _, about = task.about.strip().partition("\n")
     text = [f"# {task.name}\n", f"{title.strip()}\n"]
     if first is not None:
-        metric, direction = next(iter(task.metrics.items()))
+        metric, direction = task.shown
         better = "higher" if direction == "max" else "lower"
         rows = summary.rows(task, first, runs_by_preset[first])
         if any(row.values(metric) for row in rows):

@@ -227,6 +227,7 @@ TASK = Task(
     display=Display(
         families={"dynamic": ("hyper_*", "layer_norm_hyper_*")},
         claims=CLAIMS,
+        metric="bleu",
     ),
     configurations=configurations,
     data=data,

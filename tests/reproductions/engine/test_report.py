@@ -274,6 +274,7 @@ def test_displays_name_what_the_task_has(task):
     patterns += [pattern for group in display.compared for pattern in group]
     patterns += display.no_parameters
     assert [p for p in patterns if not any(summary.matches(m, [p]) for m in task.models)] == []
+    assert display.metric in (None, *task.metrics)
     for names in display.only:
         assert any(summary.matches(metric, [names]) for metric in task.metrics)
     labels = (*display.panels, *([display.across] if display.across else []))
