@@ -35,7 +35,7 @@ def smoke(tmp_path_factory):
 def test_smoke_records_every_model_with_the_fixed_keys(smoke):
     folder = smoke / "attention" / "smoke"
     models = attention.PRESETS["smoke"]["models"]
-    looking = [model for model in attention.QUICK if model != "cnn"]
+    looking = [m for m in (*attention.QUICK, *attention.COMBINATIONS) if m != "cnn"]
     assert {path.name for path in folder.iterdir()} == {
         "curves.png",
         *(f"{model}-digits-seed0.json" for model in models),
