@@ -3,7 +3,8 @@
 A recurrence is a `jax.custom_jvp`: its derivative is a second scan, linear in the tangents, which
 JAX transposes into the gradient. So gradients, `jvp` and derivatives of derivatives are all exact.
 The products of tangents with weights stand before that scan, those of the weights' gradients
-after its transpose. Gates come first: `[4, b, n]`.
+after its transpose. Gates come first: `[4, b, n]`. Little is kept of a step, since on a CPU fresh
+memory costs more than tanh: `jax.checkpoint` has the derivative's step work out the rest again.
 """
 
 from typing import Any, NamedTuple
@@ -20,16 +21,22 @@ class Normalized(NamedTuple):
     """A layer norm's result before gain and offset, and the deviation it was divided by."""
 
     unit: jax.Array
-    deviation: jax.Array
+    deviation: jax.Array | None
+
+
+class Kept(NamedTuple):
+    """What the derivative needs of a step: its gates after layer norm, the c it began with."""
+
+    gates: Normalized  # [4, b, n], without layer norm as they are
+    c: jax.Array  # [b, n]
 
 
 class Factors(NamedTuple):
-    """What a step's derivative multiplies tangents by; the last two only with layer norm."""
+    """What a step's derivative multiplies tangents by; the last only with layer norm."""
 
     to_gates: jax.Array  # [4, b, n]
     to_seen: jax.Array  # [b, n]
     forget: jax.Array
-    normalized: Normalized | None
     cell_normalized: Normalized | None
 
 
@@ -68,15 +75,18 @@ def times_transposed(x: jax.Array, transposed: jax.Array) -> jax.Array:
 
 def lstm_step(
     gates: jax.Array, c: jax.Array, noise: jax.Array | None, norm: Any, forget_bias: float
-) -> tuple[jax.Array, jax.Array, Factors]:
-    """h', c' and what the derivative needs, from the gates `[4, b, n]` before their layer norm.
+) -> tuple[jax.Array, jax.Array, Kept]:
+    """h', c' and what the derivative needs, from the gates `[4, b, n]` before their layer norm."""
+    kept = Kept(Normalized(gates, None) if norm is None else normalize(gates), c)
+    h, c, _ = _from_kept(kept, noise, norm, forget_bias)
+    return h, c, kept
 
-    What is not used costs nothing: XLA drops it.
-    """
-    normalized = cell_normalized = None
+
+def _from_kept(kept, noise, norm, forget_bias):
+    """h', c' and the factors of the derivative. What is not used costs nothing: XLA drops it."""
+    (gates, _), c = kept
     if norm is not None:
-        normalized = normalize(gates)
-        gates = by_gate(norm[0]) * normalized.unit + by_gate(norm[1])
+        gates = by_gate(norm[0]) * gates + by_gate(norm[1])
     # The logistic function by tanh, so that all gates are one operation.
     scale = jnp.array([0.5, 0.5, 1.0, 0.5], gates.dtype)[:, None, None]
     bias = jnp.array([0.0, forget_bias, 0.0, 0.0], gates.dtype)[:, None, None]
@@ -85,22 +95,29 @@ def lstm_step(
     into, added = (i, g) if noise is None else (i * noise, g * noise)
     slopes = (added * i * (1 - i), c * f * (1 - f), into * (1 - g * g))
     c = f * c + i * added
-    seen = c
+    seen, cell_normalized = c, None
     if norm is not None:
         cell_normalized = normalize(c)
         seen = norm[2] * cell_normalized.unit + norm[3]
     seen = jnp.tanh(seen)
     to_gates, to_seen = jnp.stack([*slopes, seen * o * (1 - o)]), o * (1 - seen * seen)
-    return o * seen, c, Factors(to_gates, to_seen, f, normalized, cell_normalized)
+    return o * seen, c, Factors(to_gates, to_seen, f, cell_normalized)
 
 
 def lstm_tangent(
-    dgates: jax.Array, dc: jax.Array, now: Factors, norm: Any, dnorm: Any
+    dgates: jax.Array,
+    dc: jax.Array,
+    kept: Kept,
+    noise: jax.Array | None,
+    norm: Any,
+    dnorm: Any,
+    forget_bias: float,
 ) -> tuple[jax.Array, jax.Array]:
     """The tangents of h' and c', from those of the gates before layer norm, of c and of norm."""
-    if now.normalized is not None:
-        dunit = normalize_tangent(dgates, now.normalized)
-        dgates = by_gate(norm[0]) * dunit + by_gate(dnorm[0]) * now.normalized.unit
+    now = _from_kept(kept, noise, norm, forget_bias)[2]
+    if norm is not None:
+        dunit = normalize_tangent(dgates, kept.gates)
+        dgates = by_gate(norm[0]) * dunit + by_gate(dnorm[0]) * kept.gates.unit
         dgates = dgates + by_gate(dnorm[1])
     dgates = now.to_gates * dgates
     # Sums instead of slices, whose gradients JAX would pad.

@@ -59,8 +59,8 @@ def _forward(inputs, sequences, forget_biases, remember):
     large, small = w["large"], w["small"]
     features, n = x.shape[-1], states[0].shape[-1]
     embedding_kernel, embedding_bias, row_kernel = _rows(w)
-    from_x = gates_first(x @ large["kernel"])  # [t, 4, b, n]
-    hyper_from_x = x @ small["kernel"][:features] + small["bias"]  # [t, b, 4m]
+    from_x = x @ large["kernel"]  # [t, b, 4n]
+    hyper_from_x = x @ small["kernel"][:features]  # [t, b, 4m]
     recurrent_kernel = _joined(w, features)
     given = {"from_x": from_x, "hyper_from_x": hyper_from_x, **sequences}
 
@@ -68,9 +68,9 @@ def _forward(inputs, sequences, forget_biases, remember):
         h, c, hyper_h, hyper_c = states
         both = h @ recurrent_kernel
         from_h, hyper_from_h = gates_first(both[:, : 4 * n]), both[:, 4 * n :]
-        hyper_gates = now["hyper_from_x"] + hyper_from_h + hyper_h @ small["recurrent_kernel"]
-        hyper_h, hyper_c, hyper_factors = lstm_step(
-            gates_first(hyper_gates),
+        hyper_gates = hyper_from_h + hyper_h @ small["recurrent_kernel"] + small["bias"]
+        hyper_h, hyper_c, hyper_kept = lstm_step(
+            gates_first(now["hyper_from_x"] + hyper_gates),
             hyper_c,
             now.get("hyper_noise"),
             small.get("norm"),
@@ -78,11 +78,11 @@ def _forward(inputs, sequences, forget_biases, remember):
         )
         z = blocks_first(hyper_h @ embedding_kernel + embedding_bias, 12)
         rows = z @ row_kernel  # [12, b, n]
-        gates = rows[:4] * now["from_x"] + rows[4:8] * from_h + rows[8:]
+        gates = rows[:4] * gates_first(now["from_x"]) + rows[4:8] * from_h + rows[8:]
         gates = gates + by_gate(large["bias"])
-        h, c, factors = lstm_step(gates, c, now.get("noise"), large.get("norm"), forget_biases[0])
+        h, c, main_kept = lstm_step(gates, c, now.get("noise"), large.get("norm"), forget_biases[0])
         new = where_counted(now.get("mask"), (h, c, hyper_h, hyper_c), states)
-        kept = (hyper_h, z, rows[:8], from_h, factors, hyper_factors) if remember else None
+        kept = (hyper_h, z, from_h, main_kept, hyper_kept) if remember else None
         return new, (new[0], new[2], kept)
 
     (_, c, _, hyper_c), (h, hyper_h, kept) = jax.lax.scan(step, states, given)
@@ -96,7 +96,7 @@ def _derivative(forget_biases, primals, tangents):
     large, small, dlarge, dsmall = w["large"], w["small"], dw["large"], dw["small"]
     features, n = x.shape[-1], states[0].shape[-1]
     outputs, (from_x, kept) = _forward(inputs, sequences, forget_biases, remember=True)
-    new_hyper_h, z, scales, from_h, main, hyper = kept
+    new_hyper_h, z, from_h, main, hyper = kept
     old_h, old_hyper_h = before(states[0], outputs[0]), before(states[2], outputs[1])
     embedding_kernel, _, row_kernel = _rows(w)
     embedding_kernel = embedding_kernel.T
@@ -108,19 +108,19 @@ def _derivative(forget_biases, primals, tangents):
         "main": main,
         "hyper": hyper,
         "z": z,
-        "scales": scales,
         "from_x": from_x,
         "from_h": from_h,
-        "dfrom_x": gates_first(dx @ large["kernel"] + x @ dlarge["kernel"]),
+        "dfrom_x": dx @ large["kernel"] + x @ dlarge["kernel"],
         "dfrom_h": old_h @ dlarge["recurrent_kernel"],
         "dhyper": dx @ small["kernel"][:features]
         + hyper_input @ dsmall["kernel"]
         + old_hyper_h @ dsmall["recurrent_kernel"]
         + dsmall["bias"],
         "dz": new_hyper_h @ dembedding_kernel + dembedding_bias,
-        "mask": sequences.get("mask"),
+        **sequences,
     }
 
+    @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(dstates, now):
         dh, dc, dhyper_h, dhyper_c = dstates
         dboth = times_transposed(dh, recurrent_kernel)
@@ -131,17 +131,28 @@ def _derivative(forget_biases, primals, tangents):
             gates_first(now["dhyper"] + dgates),
             dhyper_c,
             now["hyper"],
+            now.get("hyper_noise"),
             small.get("norm"),
             dsmall.get("norm"),
+            forget_biases[1],
         )
         dz = blocks_first(now["dz"] + times_transposed(dhyper_h, embedding_kernel), 12)
         drows = jnp.split(dz @ row_kernel + now["z"] @ drow_kernel, 3)
-        dgates = drows[0] * now["from_x"] + drows[1] * now["from_h"] + drows[2]
+        scales = now["z"] @ row_kernel
+        dgates = drows[0] * gates_first(now["from_x"]) + drows[1] * now["from_h"] + drows[2]
         dgates = dgates + by_gate(dlarge["bias"])
-        dgates = dgates + now["scales"][:4] * now["dfrom_x"]
-        dgates = dgates + now["scales"][4:] * dfrom_h
-        dh, dc = lstm_tangent(dgates, dc, now["main"], large.get("norm"), dlarge.get("norm"))
-        new = where_counted(now["mask"], (dh, dc, dhyper_h, dhyper_c), dstates)
+        dgates = dgates + scales[:4] * gates_first(now["dfrom_x"])
+        dgates = dgates + scales[4:8] * dfrom_h
+        dh, dc = lstm_tangent(
+            dgates,
+            dc,
+            now["main"],
+            now.get("noise"),
+            large.get("norm"),
+            dlarge.get("norm"),
+            forget_biases[0],
+        )
+        new = where_counted(now.get("mask"), (dh, dc, dhyper_h, dhyper_c), dstates)
         return new, (new[0], new[2])
 
     (_, dc, _, dhyper_c), (dh, dhyper_h) = jax.lax.scan(step, dstates, given)

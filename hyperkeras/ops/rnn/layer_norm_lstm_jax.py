@@ -47,34 +47,36 @@ def _recurrence(inputs, sequences, forget_bias):
 
 def _forward(inputs, sequences, forget_bias, remember):
     x, states, w = inputs
-    from_x = x @ w["kernel"] + w["bias"]  # [t, b, 4n]
+    from_x = x @ w["kernel"]  # [t, b, 4n]
 
     def step(states, now):
         h, c = states
-        gates = gates_first(now["from_x"] + h @ w["recurrent_kernel"])
-        h, c, factors = lstm_step(gates, c, now.get("noise"), w.get("norm"), forget_bias)
+        gates = gates_first(now["from_x"] + h @ w["recurrent_kernel"] + w["bias"])
+        h, c, kept = lstm_step(gates, c, now.get("noise"), w.get("norm"), forget_bias)
         states = where_counted(now.get("mask"), (h, c), states)
-        return states, (states[0], factors if remember else None)
+        return states, (states[0], kept if remember else None)
 
-    (_, c), (h, factors) = jax.lax.scan(step, states, {"from_x": from_x, **sequences})
-    return (h, c), factors
+    (_, c), (h, kept) = jax.lax.scan(step, states, {"from_x": from_x, **sequences})
+    return (h, c), kept
 
 
 @_recurrence.defjvp
 def _derivative(forget_bias, primals, tangents):
     (inputs, sequences), ((dx, dstates, dw), _) = primals, tangents
     x, (h, _), w = inputs
-    outputs, factors = _forward(inputs, sequences, forget_bias, remember=True)
+    outputs, kept = _forward(inputs, sequences, forget_bias, remember=True)
     old_h, transposed = before(h, outputs[0]), w["recurrent_kernel"].T
     dfrom = dx @ w["kernel"] + x @ dw["kernel"] + old_h @ dw["recurrent_kernel"] + dw["bias"]
 
+    @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(dstates, now):
-        dfrom, factors, mask = now
+        dfrom, kept, noise, mask = now
         dh, dc = dstates
         dgates = gates_first(dfrom + times_transposed(dh, transposed))
-        new = lstm_tangent(dgates, dc, factors, w.get("norm"), dw.get("norm"))
+        new = lstm_tangent(dgates, dc, kept, noise, w.get("norm"), dw.get("norm"), forget_bias)
         new = where_counted(mask, new, dstates)
         return new, new[0]
 
-    (_, dc), dh = jax.lax.scan(step, dstates, (dfrom, factors, sequences.get("mask")))
+    given = (dfrom, kept, sequences.get("noise"), sequences.get("mask"))
+    (_, dc), dh = jax.lax.scan(step, dstates, given)
     return outputs, (dh, dc)
