@@ -13,6 +13,7 @@ from hyperkeras.ops.rnn.fused_loop_jax import (
     gates_first,
     lstm_step,
     lstm_tangent,
+    times,
     times_transposed,
     where_counted,
 )
@@ -110,13 +111,13 @@ def _derivative(forget_biases, primals, tangents):
         "z": z,
         "from_x": from_x,
         "from_h": from_h,
-        "dfrom_x": dx @ large["kernel"] + x @ dlarge["kernel"],
-        "dfrom_h": old_h @ dlarge["recurrent_kernel"],
+        "dfrom_x": dx @ large["kernel"] + times(x, dlarge["kernel"]),
+        "dfrom_h": times(old_h, dlarge["recurrent_kernel"]),
         "dhyper": dx @ small["kernel"][:features]
-        + hyper_input @ dsmall["kernel"]
-        + old_hyper_h @ dsmall["recurrent_kernel"]
+        + times(hyper_input, dsmall["kernel"])
+        + times(old_hyper_h, dsmall["recurrent_kernel"])
         + dsmall["bias"],
-        "dz": new_hyper_h @ dembedding_kernel + dembedding_bias,
+        "dz": times(new_hyper_h, dembedding_kernel) + dembedding_bias,
         **sequences,
     }
 

@@ -10,6 +10,7 @@ from hyperkeras.ops.rnn.fused_loop_jax import (
     gates_first,
     lstm_step,
     lstm_tangent,
+    times,
     times_transposed,
     where_counted,
 )
@@ -66,7 +67,8 @@ def _derivative(forget_bias, primals, tangents):
     x, (h, _), w = inputs
     outputs, kept = _forward(inputs, sequences, forget_bias, remember=True)
     old_h, transposed = before(h, outputs[0]), w["recurrent_kernel"].T
-    dfrom = dx @ w["kernel"] + x @ dw["kernel"] + old_h @ dw["recurrent_kernel"] + dw["bias"]
+    dfrom = dx @ w["kernel"] + times(x, dw["kernel"]) + dw["bias"]
+    dfrom = dfrom + times(old_h, dw["recurrent_kernel"])
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(dstates, now):
