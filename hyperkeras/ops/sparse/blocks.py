@@ -12,10 +12,10 @@ from hyperkeras.annotations import Tensor
 def by_blocks(fn: Callable[..., Any], arrays: Sequence[Tensor], size: int) -> Any:
     """`fn` of arrays with the same first axis, at most `size` of their rows at a time.
 
-    `fn` gives a tensor or a tuple of tensors with that first axis. Where devices share the work,
-    each takes its part of the rows.
+    `fn` gives a tensor or a tuple of tensors with that first axis. Where devices of JAX
+    share the work, each takes its part of the rows.
     """
-    if keras.distribution.distribution() is not None:
+    if keras.backend.backend() == "jax" and keras.distribution.distribution() is not None:
         from hyperkeras.ops.sparse.blocks_jax import each_its_rows
 
         return each_its_rows(lambda *part: _in_turn(fn, part, size), arrays)

@@ -271,7 +271,9 @@ def network_of(model, config, canvas):
 
 def before_epoch(network, epoch, config):
     """Glimpses start blurred, for gradients, and end as sharp as at inference."""
-    if glimpse := _glimpse(network):
+    from reproductions.tasks.attention import looks
+
+    if glimpse := looks.glimpse_of(network):
         sigmas = glimpse.source.sigmas
         sigmas.assign(np.full(sigmas.shape, -5.0 * epoch / config["epochs"]))
 
@@ -296,63 +298,35 @@ def transfer(network, model, data, config):
 
 
 def generated(network):
-    """One weight a grid point, kernels, or a step's scales and shifts."""
-    from reproductions.tasks.attention import combinations, families
+    from reproductions.tasks.attention import looks
 
-    made = families.generated_weights(network) + combinations.generated_weights(network)
-    for layer in network.layers:
-        if layer.name == "glimpse":
-            made += int(np.prod(layer.output.shape[1:]))
-    return made
-
-
-def _glimpse(network):
-    """The network's sparse layer, also inside another layer; None if it has none."""
-    inner = [getattr(layer, "glimpse", layer) for layer in network.layers]
-    return next((layer for layer in inner if layer.name == "glimpse"), None)
-
-
-def outlines(network, x, config):
-    """Corners of what is looked at, rows and columns in pixels: [b, looks, 4, 2]; None for all."""
-    corners = np.s_[:, :, [0, 0, -1, -1], [0, -1, -1, 0]]
-    for layer in network.layers:
-        if layer.name == "looker":
-            return np.asarray(layer.grids(x))[corners]
-    if glimpse := _glimpse(network):
-        means = np.asarray(glimpse.source(x)[0])
-        _, count, height, width, _ = glimpse.output.shape
-        return means.reshape(-1, count, height, width, 2)[corners]
-    if hasattr(network, "locations"):
-        places = np.asarray(network.locations(x))[:, :, None]  # [b, looks, 1, 2]
-        return places + network.patch / 2 * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
-    for layer in network.layers:
-        if layer.name == "transformer":
-            return np.asarray(layer.corners(x))[:, None]
-    return None
+    return looks.generated_weights(network)
 
 
 def trace(network, data, config):
     """After each epoch: what is looked at in four test images."""
-    corners = outlines(network, data.test[0][:4], config)
+    from reproductions.tasks.attention import looks
+
+    corners = looks.outlines(network, data.test[0][:4])
     return None if corners is None else np.round(corners, 1).tolist()
 
 
 def draw(network, data, config, path, traces):
-    from reproductions.tasks.attention import plots
+    from reproductions.tasks.attention import looks, plots
 
     x, y = data.test
     guesses = network.predict(x, batch_size=250, verbose=0).argmax(-1)
-    looks = outlines(network, x[:16], config)
-    plots.test_images(x[:16], y[:16], guesses[:16], looks, path)
+    first = looks.outlines(network, x[:16])
+    plots.test_images(x[:16], y[:16], guesses[:16], first, path)
     wrong = np.flatnonzero(guesses != y)[:16]
     plots.test_images(
         x[wrong],
         y[wrong],
         guesses[wrong],
-        outlines(network, x[wrong], config),
+        looks.outlines(network, x[wrong]),
         path.with_stem(f"{path.stem}-failures"),
     )
-    if looks is not None:
+    if first is not None:
         plots.epochs(x[:4], traces, path.with_stem(f"{path.stem}-epochs"))
 
 

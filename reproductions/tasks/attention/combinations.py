@@ -108,14 +108,3 @@ class Looker(layers.Layer):
             patch = self.glimpse(images, placed[-1], training=training)[:, 0]
             output, states = self.cell(self.read(patch, training=training), states)
         return output, placed
-
-
-def generated_weights(network):
-    """Of a sample: a weight a grid point, what a step of the cell scales by, a classifier's."""
-    found = 0
-    for layer in network.layers:
-        if isinstance(layer, Looker):
-            found += layer.looks * layer.side**2 + 12 * layer.cell.units
-        if isinstance(layer, Hypernetwork):
-            found += layer.num_generated
-    return found

@@ -77,13 +77,5 @@ def cell(kind, units):
     return layers.LSTMCell(units)
 
 
-def generated_weights(network):
-    """How many weights hypernetworks make: kernels, or the scales and shifts of a step."""
-    kernels = [layer.kernel for layer in network.layers if isinstance(layer, HyperConv2D)]
-    cells = [layer.cell for layer in network.layers if isinstance(layer, Reader)]
-    rows = [12 * cell.units for cell in cells if isinstance(cell, HyperLSTMCell)]
-    return sum(int(ops.size(kernel)) for kernel in kernels) + sum(rows)
-
-
 def _normalized(x):
     return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))

@@ -45,7 +45,6 @@ A step is forward and backward from a given gradient, and for a whole layer an A
 """
 
 import multiprocessing
-import os
 import statistics
 import time
 from pathlib import Path
@@ -211,14 +210,7 @@ def _measure_devices(model, contenders, config, seed):
         raise ValueError(
             f"Expected KERAS_BACKEND=jax for `{model}`. Received: {keras.backend.backend()}"
         )
-    found, before = [], dict(os.environ)
-    for contender in contenders:
-        os.environ.update(device_steps.environment(contender))
-        try:
-            found.append(_in_process(device_steps.measure, config, seed))
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    found = [_in_process(device_steps.measure, who, config, seed) for who in contenders]
     return _result(*zip(*found, strict=True))
 
 

@@ -6,6 +6,7 @@
 """
 
 import os
+import statistics
 import time
 
 MODELS = ("tuples_over_devices",)
@@ -20,32 +21,22 @@ def configurations(preset, repeats):
     ]
 
 
-def environment(contender):
-    """What a process that measures has to start with."""
+def measure(contender, config, seed):
+    """Milliseconds of a step and the megabytes of each device, in a process that has no devices."""
     count = DEVICES if contender == "ours" else 1
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    return {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-
-
-def measure(config, seed):
-    """Milliseconds of a step, and the megabytes of each device, of all devices there are."""
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     import jax
     import keras
 
-    from hyperkeras import layers
+    from hyperkeras.layers import FreeSource, SparseHyperlayer
 
-    if len(keras.distribution.list_devices()) > 1:
+    if count > 1:
         _divide()
     keras.utils.set_random_seed(seed)
-    k, n = config["size"], config["size"] // 10
-    source = layers.FreeSource(k, shared=True)
-    layer = layers.SparseHyperlayer(
-        (n,),
-        source,
-        local_samples=config["samples"],
-        region=config["region"],
-        chunk_size=config["chunk"],
-    )
+    k, n, samples = config["size"], config["size"] // 10, config["samples"]
+    source = FreeSource(k, shared=True)
+    layer = SparseHyperlayer((n,), source, config["chunk"], 0, samples, config["region"])
     x = keras.random.normal((config["batch"], n))
     layer.build(x.shape)
     state = [variable.value for variable in layer.non_trainable_variables]
@@ -67,8 +58,7 @@ def measure(config, seed):
         start = time.perf_counter()
         weights = jax.block_until_ready(step(weights))
         times.append(time.perf_counter() - start)
-    middle = sorted(times[1:])[config["repeats"] // 2]
-    return 1000 * middle, (held + planned.temp_size_in_bytes) / 2**20
+    return 1000 * statistics.median(times[1:]), (held + planned.temp_size_in_bytes) / 2**20
 
 
 def _divide():

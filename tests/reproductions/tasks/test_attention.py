@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reproductions.tasks.attention import combinations, families
+from reproductions.tasks.attention import combinations, families, looks
 from reproductions.tasks.attention.networks import SpatialSoftmax, glimpse_net
 
 
@@ -60,11 +60,11 @@ def test_several_grids_start_interleaved_around_the_brightest_place():
 def test_generated_weights_are_kernels_or_a_steps_scales_and_shifts():
     tiny = (20, 20, 1)
     static = families.static_net(tiny, (16, 16, 32), 3, 4, 2)
-    assert families.generated_weights(static) == 9 * 16 * (16 + 32)
+    assert looks.generated_weights(static) == 9 * 16 * (16 + 32)
     counts = {}
     for kind in ("dynamic", "recurrent"):
         network = families.reading_net((32, 32, 1), 2, families.cell(kind, 5), 6, looks=2)
-        counts[kind] = families.generated_weights(network)
+        counts[kind] = looks.generated_weights(network)
         assert network(np.zeros((3, 32, 32, 1), "float32")).shape == (3, 10)
     assert counts == {"dynamic": 12 * 5, "recurrent": 0}
 
@@ -107,14 +107,14 @@ def test_a_looker_starts_at_the_brightest_place_and_is_moved_by_its_state():
     np.testing.assert_allclose(moved[0], points[0], atol=1e-4)
     assert (abs(moved - points)[1:, ..., 1] > 0.1).all()
     np.testing.assert_allclose(moved[..., 0], points[..., 0], atol=1e-3)  # rows
-    assert combinations.generated_weights(network) == 3 * 16 * 16 + 12 * 3
+    assert looks.generated_weights(network) == 3 * 16 * 16 + 12 * 3
 
 
 def test_each_crop_has_a_classifier_of_its_own():
     shape = (40, 40, 1)
     network = combinations.generated_classifier_net(shape, 16, READER, 2)
     classifier = network.get_layer("classifier")
-    assert classifier.per_sample and combinations.generated_weights(network) == 10 * (2 * 2 * 2 + 1)
+    assert classifier.per_sample and looks.generated_weights(network) == 16**2 + 10 * 9
     images = np.random.default_rng(0).random((3, *shape)).astype("float32")
     together = np.asarray(network(images))
     assert together.shape == (3, 10)
